@@ -1,0 +1,38 @@
+"""Arrays: NumPy on the host, CuPy on a GPU, or `fake`, the strict stand-in for CuPy.
+
+`xp` is the array namespace of this process (`xp.zeros`, `xp.exp`, ...). Everything above
+this package computes with `xp` and crosses between host and device only by the functions
+named here, so that every copy is deliberate and counted.
+"""
+
+from mpipar.arrays.backend import (
+    BACKEND,
+    add_at,
+    asarray,
+    describe,
+    is_array,
+    on_device,
+    synchronize,
+    to_host,
+    use_device_of,
+    xp,
+)
+from mpipar.arrays.random import generator, normal, uniform
+from mpipar.arrays.staging import Staging
+
+__all__ = [
+    "BACKEND",
+    "Staging",
+    "add_at",
+    "asarray",
+    "describe",
+    "generator",
+    "is_array",
+    "normal",
+    "on_device",
+    "synchronize",
+    "to_host",
+    "uniform",
+    "use_device_of",
+    "xp",
+]

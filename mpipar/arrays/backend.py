@@ -1,0 +1,102 @@
+"""The choice of array library, made once when mpipar is imported.
+
+CuPy where it is installed and sees a GPU, else NumPy; MPIPAR_BACKEND=numpy|fake|cupy
+decides otherwise. `import cupy` succeeds without a GPU and the first real use fails,
+so the choice asks `cupy.is_available()` instead of trying the import.
+"""
+
+import importlib
+import importlib.util
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from mpipar.errors import BackendError
+from mpipar.settings import settings
+
+OFFERED = ("numpy", "fake", "cupy")
+
+
+def choose(wanted: str | None) -> tuple[str, Any]:
+    """The backend's name and its namespace.   errors: BackendError with what would work."""
+    if wanted is not None and wanted not in OFFERED:
+        raise BackendError(
+            f"MPIPAR_BACKEND={wanted!r} is unknown; choose one of {', '.join(OFFERED)}, or unset it"
+        )
+    if wanted == "fake":
+        fake = importlib.import_module("mpipar.arrays.fake")
+        return "fake", fake.namespace
+    cupy = _usable_cupy() if wanted in (None, "cupy") else None
+    if cupy is not None:
+        return "cupy", cupy
+    if wanted == "cupy":
+        raise BackendError(
+            "MPIPAR_BACKEND=cupy, but CuPy is not installed or sees no GPU; install it with "
+            "pip install 'mpipar[cuda12]' (or cuda13), check nvidia-smi, or set MPIPAR_BACKEND=numpy"
+        )
+    return "numpy", np
+
+
+def _usable_cupy() -> ModuleType | None:
+    if importlib.util.find_spec("cupy") is None:
+        return None
+    cupy = importlib.import_module("cupy")
+    return cupy if cupy.is_available() else None
+
+
+BACKEND, xp = choose(settings().backend)
+
+
+def on_device(x: Any) -> bool:
+    """True for an array that lives where the host cannot read it (CuPy or fake)."""
+    return BACKEND != "numpy" and isinstance(x, xp.ndarray)
+
+
+def is_array(x: Any) -> bool:
+    """True for a NumPy array or one of this process's backend."""
+    return isinstance(x, (np.ndarray, xp.ndarray))
+
+
+def asarray(x: Any, dtype: Any = None) -> Any:
+    """x as an array of the backend: a copy to the device where x lies on the host."""
+    return xp.asarray(x, dtype=dtype)
+
+
+def to_host(x: Any) -> np.ndarray:
+    """x as a NumPy array; from a device this waits for the copy, so keep it out of loops."""
+    return x.get() if on_device(x) else np.asarray(x)
+
+
+def add_at(target: Any, index: Any, values: Any) -> None:
+    """target[index] += values, adding up where an index repeats."""
+    xp.add.at(target, index, values)
+
+
+def synchronize() -> None:
+    """Wait until the device has done all that was asked of it; nothing to do on the host."""
+    if BACKEND != "numpy":
+        xp.cuda.get_current_stream().synchronize()
+
+
+def use_device_of(local_rank: int) -> int | None:
+    """Select GPU (local_rank mod GPUs of this node) before the first allocation.
+
+    local_rank: this rank's number among the ranks of its node.   returns: the GPU's number,
+    None on the host. Several ranks share a GPU where there are fewer GPUs than ranks.
+    """
+    if BACKEND == "numpy":
+        return None
+    device = local_rank % xp.cuda.runtime.getDeviceCount()
+    xp.cuda.Device(device).use()
+    return device
+
+
+def describe() -> str:
+    """The backend in words, for `mpipar doctor` and the trace's header."""
+    if BACKEND == "cupy":
+        properties = xp.cuda.runtime.getDeviceProperties(xp.cuda.Device().id)
+        return f"CuPy {xp.__version__} on {properties['name'].decode()}"
+    if BACKEND == "fake":
+        return "fake (strict stand-in for CuPy, computing on the host)"
+    return f"NumPy {np.__version__}"

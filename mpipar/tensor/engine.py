@@ -1,0 +1,219 @@
+"""Reverse-mode differentiation of a graph of array operations.
+
+An operation y = f(x₁ … xₙ) keeps its inputs (`parents`) and a function `vjp` that maps
+dL/dy to (dL/dx₁ … dL/dxₙ), the vector-Jacobian products (Griewank & Walther, Evaluating
+Derivatives, 2008, ch. 3). `backward` walks the graph from the loss to the leaves:
+
+1. count, for every tensor, how many operations use it;
+2. starting at the loss, hand each operation the gradient of its result, add what its vjp
+   returns to its inputs, and go on with an input once all its uses have been heard.
+
+Both walks use a list, not recursion, so a graph of 100,000 operations does not overflow the
+stack. An operation lets go of its inputs and its vjp as soon as it has been heard, so memory
+is freed while the walk goes on.   cost: each vjp once, about twice the forward pass.
+"""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from mpipar.arrays import asarray, is_array, to_host, xp
+from mpipar.errors import DTypeError, GraphError, ShapeError
+
+Vjp = Callable[[Any], tuple[Any, ...]]
+
+# a context variable and not a global: virtual ranks share a process, each has its own context
+_recording: ContextVar[bool] = ContextVar("recording", default=True)
+
+
+@contextmanager
+def no_grad():
+    """Inside, operations record no graph: `with no_grad(): ...`."""
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+class Tensor:
+    """An array and, if it was computed, how to send its gradient back.
+
+    data: array of any shape; numbers and lists become float32
+    grad: an array like data after `backward`, else None; only leaves keep it
+    name: the global name of a parameter, for messages and errors
+    grad_buffer: where a leaf's gradient is written if set (a view into a flat buffer)
+    """
+
+    __slots__ = (
+        "__weakref__", "data", "grad", "grad_buffer", "hooks", "name", "parents", "requires_grad", "vjp",
+    )  # fmt: skip
+    __array_priority__ = 1000  # so that array + Tensor asks Tensor.__radd__
+
+    def __init__(
+        self,
+        data: Any,
+        parents: tuple["Tensor", ...] = (),
+        vjp: Vjp | None = None,
+        *,
+        requires_grad: bool = False,
+        name: str | None = None,
+    ) -> None:
+        self.name = name
+        self.grad = self.grad_buffer = self.hooks = None
+        if vjp is None:
+            self.data = _as_data(data)
+            self.parents, self.vjp, self.requires_grad = (), None, requires_grad
+            if requires_grad and self.data.dtype.kind != "f":
+                raise DTypeError(f"a tensor of dtype {self.data.dtype} has no gradient; use a float dtype")
+            return
+        self.data = data
+        self.requires_grad = _recording.get() and any(p.requires_grad for p in parents)
+        self.parents, self.vjp = (parents, vjp) if self.requires_grad else ((), None)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        label = f" {self.name}" if self.name else ""
+        return f"Tensor{label}(shape={self.shape}, dtype={self.dtype}, requires_grad={self.requires_grad})"
+
+    def numpy(self) -> np.ndarray:
+        """The values on the host; from a GPU this waits for the copy."""
+        return to_host(self.data)
+
+    def item(self) -> float:
+        """The one value as a Python number; from a GPU this waits for the copy."""
+        if self.size != 1:
+            raise ShapeError(f"item() wants one value, this tensor has shape {self.shape}; reduce it first")
+        return to_host(self.data).item()
+
+    def detach(self) -> "Tensor":
+        """The same data as a leaf without a graph."""
+        return Tensor(self.data)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[["Tensor"], None]) -> Callable[[], None]:
+        """Call hook(self) in each backward as soon as this leaf's gradient is complete.
+
+        returns: a function that removes the hook.
+        """
+        if self.vjp is not None:
+            raise GraphError("a hook waits for a leaf's gradient; this tensor was computed from others")
+        self.hooks = [*(self.hooks or []), hook]
+        return lambda: self.hooks.remove(hook)
+
+    def backward(self, grad: Any = None) -> None:
+        """Add dL/dx to x.grad for every leaf x that L, this tensor, depends on.
+
+        grad: array shaped like self, dL/dself; may be left out for one value, where it is 1
+        errors: GraphError without a graph, or when the graph was already freed by a backward
+        """
+        seed = self._seed(grad)
+        uses = count_uses(self)
+        pending: dict[int, Any] = {id(self): seed}
+        ready = [self]
+        while ready:
+            node = ready.pop()
+            gradient = pending.pop(id(node))
+            if node.vjp is None:
+                node._accumulate(gradient)
+                continue
+            parents, vjp = node.parents, node.vjp
+            node.parents, node.vjp = (), _already_freed
+            for parent, part in zip(parents, vjp(gradient), strict=True):
+                if not parent.requires_grad:
+                    continue
+                key = id(parent)
+                if part is not None:
+                    known = pending.get(key)
+                    # not in place: a vjp may hand the same array to two parents
+                    pending[key] = part if known is None else known + part
+                uses[key] -= 1
+                if uses[key] == 0 and key in pending:
+                    ready.append(parent)
+
+    def _seed(self, grad: Any) -> Any:
+        if not self.requires_grad:
+            raise GraphError(
+                "backward of a tensor that depends on nothing with requires_grad=True, "
+                "or was computed inside no_grad()"
+            )
+        if grad is not None:
+            grad = grad if is_array(grad) else asarray(grad, dtype=self.dtype)
+            if grad.shape != self.shape:
+                raise ShapeError(f"backward: gradient {grad.shape} does not fit the tensor {self.shape}")
+            return grad
+        if self.size != 1:
+            raise GraphError(
+                f"backward of a tensor of shape {self.shape} needs its gradient; "
+                "pass one, or reduce to a loss by sum() or mean()"
+            )
+        return xp.ones_like(self.data)
+
+    def _accumulate(self, gradient: Any) -> None:
+        assert gradient.shape == self.shape, f"vjp gave {gradient.shape} for {self}"
+        if self.grad is not None:
+            self.grad += gradient
+        elif self.grad_buffer is not None:
+            self.grad_buffer[...] = gradient
+            self.grad = self.grad_buffer
+        else:
+            self.grad = gradient.astype(self.dtype, copy=True)
+        for hook in self.hooks or ():
+            hook(self)
+
+
+def count_uses(root: Tensor) -> dict[int, int]:
+    """For every tensor below root: how many times an operation of the graph uses it."""
+    uses: dict[int, int] = {}
+    to_visit = [root]
+    while to_visit:
+        for parent in to_visit.pop().parents:
+            if not parent.requires_grad:
+                continue
+            if id(parent) not in uses:
+                uses[id(parent)] = 0
+                to_visit.append(parent)
+            uses[id(parent)] += 1
+    return uses
+
+
+def _already_freed(gradient: Any) -> tuple[Any, ...]:
+    raise GraphError(
+        "this graph was freed by an earlier backward; compute the loss again, "
+        "or add both losses and call backward once"
+    )
+
+
+def _as_data(data: Any) -> Any:
+    if isinstance(data, Tensor):
+        raise DTypeError("Tensor(tensor): pass tensor.data, or use tensor.detach()")
+    if isinstance(data, np.ndarray):
+        return asarray(data)
+    if is_array(data):
+        return data
+    host = np.asarray(data)
+    if host.dtype == np.float64:
+        host = host.astype(np.float32)
+    if host.dtype.kind not in "fiub":
+        raise DTypeError(f"a tensor holds numbers, not {type(data).__name__} of dtype {host.dtype}")
+    return asarray(host)
