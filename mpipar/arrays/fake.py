@@ -264,7 +264,9 @@ def _compute(function: Any, args: Any, kwargs: Any, writes_first: bool = False) 
         return x
 
     for x in written:  # a partial write keeps the rest, so it must see what is there
-        x._host[...] = _read(x, stream)
+        seen = _read(x, stream)
+        if seen is not x._host:
+            x._host[...] = seen
     result = function(*map(inside, args), **{key: inside(value) for key, value in kwargs.items()})
     for x in written:
         x._memory.stream, x._memory.number = stream, stream.issue()

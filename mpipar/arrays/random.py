@@ -31,8 +31,6 @@ def uniform(
     return asarray(generator(seed, name).uniform(low, high, shape).astype(dtype))
 
 
-def normal(
-    seed: int, name: object, shape: tuple[int, ...], std: float = 1.0, dtype: Any = np.float32
-) -> Any:
+def normal(seed: int, name: object, shape: tuple[int, ...], std: float = 1.0, dtype: Any = np.float32) -> Any:
     """An array of the backend, normal with mean 0 and deviation std, drawn in float64."""
     return asarray((generator(seed, name).standard_normal(shape) * std).astype(dtype))

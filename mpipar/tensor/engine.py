@@ -23,7 +23,7 @@ import numpy as np
 from mpipar.arrays import asarray, is_array, to_host, xp
 from mpipar.errors import DTypeError, GraphError, ShapeError
 
-Vjp = Callable[[Any], tuple[Any, ...]]
+Vjp = Callable[[Any], tuple[Any, ...]]  # may hold None for a parent without requires_grad
 
 # a context variable and not a global: virtual ranks share a process, each has its own context
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
@@ -142,13 +142,13 @@ class Tensor:
             for parent, part in zip(parents, vjp(gradient), strict=True):
                 if not parent.requires_grad:
                     continue
+                assert part is not None, f"vjp gave no gradient for {parent}"
                 key = id(parent)
-                if part is not None:
-                    known = pending.get(key)
-                    # not in place: a vjp may hand the same array to two parents
-                    pending[key] = part if known is None else known + part
+                known = pending.get(key)
+                # not in place: a vjp may hand the same array to two parents
+                pending[key] = part if known is None else known + part
                 uses[key] -= 1
-                if uses[key] == 0 and key in pending:
+                if uses[key] == 0:
                     ready.append(parent)
 
     def _seed(self, grad: Any) -> Any:
@@ -178,7 +178,7 @@ class Tensor:
             self.grad = self.grad_buffer
         else:
             self.grad = gradient.astype(self.dtype, copy=True)
-        for hook in self.hooks or ():
+        for hook in tuple(self.hooks or ()):
             hook(self)
 
 
