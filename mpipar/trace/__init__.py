@@ -1,0 +1,21 @@
+"""What happened: events, one append-only file a rank, and reading them back."""
+
+from mpipar.trace.event import COLLECTIVES, FORMAT, Event, Footer, Group, Header
+from mpipar.trace.recorder import Recorder, call_site, prepare_folder
+from mpipar.trace.store import RankTrace, Trace, pair_messages, read
+
+__all__ = [
+    "COLLECTIVES",
+    "FORMAT",
+    "Event",
+    "Footer",
+    "Group",
+    "Header",
+    "RankTrace",
+    "Recorder",
+    "Trace",
+    "call_site",
+    "pair_messages",
+    "prepare_folder",
+    "read",
+]

@@ -1,0 +1,72 @@
+"""The rows of a trace. A rank's file is JSON lines: a header, then groups and events, a footer.
+
+Times are nanoseconds of the rank's clock (CLOCK_MONOTONIC under mpirun, the virtual clock on
+virtual ranks). Ranks are ranks of the world, also in messages of a sub-communicator, so that
+a reader needs no translation to draw an arrow.
+
+What `op` may be:
+  send recv isend irecv      one message; start is the post, end its completion
+  wait                       a request being waited for; `parent` is the request's event
+  allreduce bcast ...        a collective; its messages name it as their `parent`
+  copy                       bytes moved beside a message; `algorithm` says which way
+  scope                      a named stretch of the program, `scope` is its path
+"""
+
+import msgspec
+
+FORMAT = 1  # raised when a reader of the older format would misread
+
+COLLECTIVES = frozenset(
+    "bcast reduce allreduce reduce_scatter allgather gather scatter alltoall scan barrier split".split()
+)
+
+
+class Event(msgspec.Struct, tag_field="kind", tag="event", omit_defaults=True, gc=False):
+    """One thing a rank did; see the module's docstring for `op`."""
+
+    seq: int  # counts this rank's events from 0 in the order they began
+    op: str
+    start: int  # ns
+    end: int  # ns
+    comm: str = ""  # which communicator: "world", "world/0:1" for color 1 of its first split
+    peer: int = -1  # the other rank of a message, the root of a collective, -1 where there is none
+    tag: int = -1
+    bytes: int = 0
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+    algorithm: str = ""  # of a collective; direction of a copy
+    reduction: str = ""  # sum, prod, max, min, mean
+    phase: str = ""  # part of a collective's algorithm, as "reduce-scatter"
+    parent: int = -1  # seq of the collective (or request) it belongs to
+    step: int = -1  # training step
+    site: str = ""  # file:line of the call
+    scope: str = ""  # path of named stretches, as "train/forward"
+    values: list | None = None  # the numbers carried, on request and for small arrays
+
+
+class Group(msgspec.Struct, tag_field="kind", tag="group"):
+    """A communicator this rank belongs to: its id and its members' world ranks."""
+
+    comm: str
+    ranks: list[int]
+
+
+class Header(msgspec.Struct, tag_field="kind", tag="header"):
+    """First line of a rank's file."""
+
+    format: int
+    rank: int
+    size: int
+    host: str
+    pid: int
+    backend: str
+
+
+class Footer(msgspec.Struct, tag_field="kind", tag="footer"):
+    """Last line of a rank that ended in order."""
+
+    events: int
+    dropped: int  # events beyond the cap
+
+
+Row = Event | Group | Header | Footer

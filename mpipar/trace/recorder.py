@@ -1,0 +1,162 @@
+"""Writes one rank's events to its own append-only file.
+
+Recording appends to a list; a thread encodes and writes four times a second, so a killed
+rank loses at most the last quarter of a second. No event is changed once it is written.
+"""
+
+import atexit
+import json
+import os
+import shutil
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mpipar.arrays import describe, to_host
+from mpipar.errors import TraceError
+from mpipar.trace.event import FORMAT, Event, Footer, Group, Header
+
+FLUSH_SECONDS = 0.25
+CAP = 1_000_000  # events a rank
+VALUES_UP_TO = 64  # elements; larger arrays leave their values out
+
+
+class Recorder:
+    """Events of one rank.
+
+    clock: ns, as in Event.start          values: keep the numbers of small messages
+    flush_seconds: None writes only at `close` (virtual ranks, which share a process)
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        rank: int,
+        size: int,
+        clock: Callable[[], int] = time.monotonic_ns,
+        values: bool = False,
+        cap: int = CAP,
+        flush_seconds: float | None = FLUSH_SECONDS,
+    ) -> None:
+        self.folder, self.rank, self.clock, self.values, self.cap = Path(folder), rank, clock, values, cap
+        self.step = -1
+        self.scope_path = ""
+        self._next_seq = 0
+        self._rows: list[Any] = []
+        self._recorded = self._dropped = 0
+        self._encode = msgspec.json.Encoder().encode_lines
+        self._lock = threading.Lock()  # only one writer; recording itself needs none
+        self._file = open(self.folder / f"rank-{rank:04}.jsonl", "wb", buffering=0)  # noqa: SIM115
+        self._closed = threading.Event()
+        header = Header(FORMAT, rank, size, socket.gethostname(), os.getpid(), describe())
+        self._rows.append(header)
+        if flush_seconds is not None:
+            threading.Thread(target=self._flush_loop, args=(flush_seconds,), daemon=True).start()
+        atexit.register(self.close)
+
+    def begin(self) -> int:
+        """The seq of an event that starts now; its row follows when it ends."""
+        seq = self._next_seq
+        self._next_seq = seq + 1
+        return seq
+
+    def add(self, event: Event) -> None:
+        """Keep the event, or count it as dropped beyond the cap."""
+        if self._recorded >= self.cap:
+            self._dropped += 1
+            return
+        self._recorded += 1
+        self._rows.append(event)
+
+    def add_group(self, comm: str, ranks: list[int]) -> None:
+        self._rows.append(Group(comm, ranks))
+
+    def values_of(self, x: Any) -> list | None:
+        """The numbers of a small array where values are kept, else None."""
+        return to_host(x).tolist() if self.values and x.size <= VALUES_UP_TO else None
+
+    @contextmanager
+    def scope(self, name: str, step: int | None = None):
+        """Events inside carry the scope's path; the stretch itself becomes an event."""
+        outer_path, outer_step = self.scope_path, self.step
+        self.scope_path = f"{outer_path}/{name}" if outer_path else name
+        self.step = outer_step if step is None else step
+        seq, start = self.begin(), self.clock()
+        try:
+            yield
+        finally:
+            self.add(Event(seq, "scope", start, self.clock(), step=self.step, scope=self.scope_path))
+            self.scope_path, self.step = outer_path, outer_step
+
+    def flush(self) -> None:
+        """Write what is recorded so far."""
+        with self._lock:
+            rows = self._rows[:]  # the rank may append meanwhile; what it adds stays for next time
+            if rows and not self._file.closed:
+                self._file.write(self._encode(rows))
+            del self._rows[: len(rows)]
+
+    def close(self) -> None:
+        """Write the rest and the footer; later events are lost."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self._rows.append(Footer(self._recorded, self._dropped))
+        self.flush()
+        self._file.close()
+        atexit.unregister(self.close)
+
+    def _flush_loop(self, seconds: float) -> None:
+        while not self._closed.wait(seconds):
+            self.flush()
+
+
+def prepare_folder(folder: str | Path, meta: dict[str, Any]) -> None:
+    """Make an empty trace folder with its meta.json; an earlier trace there is replaced.
+
+    errors: TraceError where the folder holds anything that is not a trace, so that a wrong
+    path never deletes a user's files.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise TraceError(f"trace folder {folder} is a file; name another folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        foreign = [f.name for f in folder.iterdir() if not _belongs_to_trace(f.name)]
+        if foreign or not (folder / "meta.json").exists():
+            name = foreign[0] if foreign else "no meta.json"
+            raise TraceError(f"{folder} is no trace folder (it holds {name}); name an empty or new folder")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    meta = {"format": FORMAT, "program": sys.argv, "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **meta}
+    (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+
+
+def _belongs_to_trace(name: str) -> bool:
+    return name == "meta.json" or (name.startswith("rank-") and name.endswith(".jsonl"))
+
+
+_sites: dict[tuple[Any, int], str] = {}
+
+
+def call_site(frame: Any) -> str:
+    """file:line of a frame, the file relative to where the user stands or to the package."""
+    key = (frame.f_code, frame.f_lasti)
+    site = _sites.get(key)
+    if site is None:
+        site = _sites[key] = f"{_short_path(frame.f_code.co_filename)}:{frame.f_lineno}"
+    return site
+
+
+def _short_path(filename: str) -> str:
+    path = Path(filename)
+    for root in (Path.cwd(), Path(__file__).parents[2]):
+        if path.is_relative_to(root):
+            return path.relative_to(root).as_posix()
+    return path.as_posix()
