@@ -17,7 +17,12 @@ from dataclasses import dataclass
 
 from mpipar.errors import OptionError
 
-LAUNCHER_SIZE = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS")
+# the launcher's name for the number of ranks and for this rank
+LAUNCHERS = (
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("PMI_SIZE", "PMI_RANK"),
+    ("SLURM_NTASKS", "SLURM_PROCID"),  # a batch script's own shell has the first alone
+)
 
 
 @dataclass(frozen=True)
@@ -26,24 +31,28 @@ class Settings:
 
     backend: str | None
     trace: str | None
+    trace_is_set: bool  # also when it is set to "no trace"
     values: bool
     cuda_aware: bool | None
     blas_threads: int
     launcher_size: int  # ranks the launcher says it started; 1 without a launcher
-    launcher_variable: str | None  # where that was read
+    launcher_rank: int  # this rank by the launcher's word; 0 without a launcher
+    launcher_variable: str | None  # where the size was read
 
 
 def settings() -> Settings:
     """Read the environment now.   errors: OptionError for a value that is not offered."""
     env = os.environ
-    variable, size = _launcher(env)
+    variable, size, rank = _launcher(env)
     return Settings(
         backend=env.get("MPIPAR_BACKEND") or None,
         trace=_path(env.get("MPIPAR_TRACE")),
+        trace_is_set=bool(env.get("MPIPAR_TRACE")),
         values=bool(_flag(env, "MPIPAR_VALUES")),
         cuda_aware=_flag(env, "MPIPAR_CUDA_AWARE"),
         blas_threads=_count(env, "MPIPAR_BLAS_THREADS", default=1),
         launcher_size=size,
+        launcher_rank=rank,
         launcher_variable=variable,
     )
 
@@ -53,13 +62,11 @@ def child_environment(**changes: str) -> dict[str, str]:
     return {**os.environ, **changes}
 
 
-def _launcher(env) -> tuple[str | None, int]:
-    for variable in LAUNCHER_SIZE:
-        # a batch script's own shell carries SLURM_NTASKS too; only srun's tasks have a rank
-        inside = variable != "SLURM_NTASKS" or "SLURM_PROCID" in env
-        if inside and env.get(variable, "").isdigit():
-            return variable, int(env[variable])
-    return None, 1
+def _launcher(env) -> tuple[str | None, int, int]:
+    for size, rank in LAUNCHERS:
+        if env.get(size, "").isdigit() and env.get(rank, "").isdigit():
+            return size, int(env[size]), int(env[rank])
+    return None, 1, 0
 
 
 def _path(value: str | None) -> str | None:

@@ -68,6 +68,11 @@ def to_host(x: Any) -> np.ndarray:
     return x.get() if on_device(x) else np.asarray(x)
 
 
+def empty_like(x: Any, shape: tuple[int, ...] | None = None) -> Any:
+    """A new array where x lives, of x's dtype and x's shape or the given one; no values yet."""
+    return (np if isinstance(x, np.ndarray) else xp).empty(x.shape if shape is None else shape, x.dtype)
+
+
 def add_at(target: Any, index: Any, values: Any) -> None:
     """target[index] += values, adding up where an index repeats."""
     xp.add.at(target, index, values)

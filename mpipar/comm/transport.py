@@ -42,6 +42,7 @@ class Transport(Protocol):
 
     rank: int
     size: int
+    tag_limit: int  # the largest tag
     reads_device: bool  # True where GPU memory may be handed over as it is
 
     def now(self) -> int:

@@ -51,7 +51,7 @@ class Tensor:
     __slots__ = (
         "__weakref__", "data", "grad", "grad_buffer", "hooks", "name", "parents", "requires_grad", "vjp",
     )  # fmt: skip
-    __array_priority__ = 1000  # so that array + Tensor asks Tensor.__radd__
+    __array_ufunc__ = None  # so that array + Tensor asks Tensor.__radd__
 
     def __init__(
         self,
@@ -70,9 +70,14 @@ class Tensor:
             if requires_grad and self.data.dtype.kind != "f":
                 raise DTypeError(f"a tensor of dtype {self.data.dtype} has no gradient; use a float dtype")
             return
-        self.data = data
-        self.requires_grad = _recording.get() and any(p.requires_grad for p in parents)
-        self.parents, self.vjp = (parents, vjp) if self.requires_grad else ((), None)
+        # NumPy turns results without dims into scalars; CuPy keeps arrays, and so do we
+        self.data = data if isinstance(data, xp.ndarray) else xp.asarray(data)
+        if _recording.get():
+            for parent in parents:
+                if parent.requires_grad:
+                    self.parents, self.vjp, self.requires_grad = parents, vjp, True
+                    return
+        self.parents, self.vjp, self.requires_grad = (), None, False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -148,7 +153,11 @@ class Tensor:
                 # not in place: a vjp may hand the same array to two parents
                 pending[key] = part if known is None else known + part
                 uses[key] -= 1
-                if uses[key] == 0:
+                if uses[key] > 0:
+                    continue
+                if parent.vjp is None:  # now, before the walk goes on below: hooks send early
+                    parent._accumulate(pending.pop(key))
+                else:
                     ready.append(parent)
 
     def _seed(self, grad: Any) -> Any:
@@ -158,7 +167,7 @@ class Tensor:
                 "or was computed inside no_grad()"
             )
         if grad is not None:
-            grad = grad if is_array(grad) else asarray(grad, dtype=self.dtype)
+            grad = asarray(grad.data if isinstance(grad, Tensor) else grad, dtype=self.dtype)
             if grad.shape != self.shape:
                 raise ShapeError(f"backward: gradient {grad.shape} does not fit the tensor {self.shape}")
             return grad
@@ -177,7 +186,7 @@ class Tensor:
             self.grad_buffer[...] = gradient
             self.grad = self.grad_buffer
         else:
-            self.grad = gradient.astype(self.dtype, copy=True)
+            self.grad = xp.array(gradient, dtype=self.dtype)
         for hook in tuple(self.hooks or ()):
             hook(self)
 
@@ -207,13 +216,11 @@ def _already_freed(gradient: Any) -> tuple[Any, ...]:
 def _as_data(data: Any) -> Any:
     if isinstance(data, Tensor):
         raise DTypeError("Tensor(tensor): pass tensor.data, or use tensor.detach()")
-    if isinstance(data, np.ndarray):
-        return asarray(data)
-    if is_array(data):
-        return data
-    host = np.asarray(data)
-    if host.dtype == np.float64:
-        host = host.astype(np.float32)
-    if host.dtype.kind not in "fiub":
-        raise DTypeError(f"a tensor holds numbers, not {type(data).__name__} of dtype {host.dtype}")
-    return asarray(host)
+    if not is_array(data):
+        named = isinstance(data, np.generic)  # a NumPy scalar has chosen its dtype
+        data = np.asarray(data)
+        if data.dtype == np.float64 and not named:
+            data = data.astype(np.float32)
+    if data.dtype.kind not in "fiub":
+        raise DTypeError(f"a tensor holds numbers, not values of dtype {data.dtype}; pass floats or integers")
+    return asarray(data)

@@ -7,19 +7,21 @@ order. "mean" is a sum that the communicator divides by the number of ranks at t
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from mpipar.arrays import xp
 from mpipar.errors import OptionError
+
+Add = Callable[[Any, Any], None]  # mine, theirs; named for the usual case
 
 REDUCTIONS = ("sum", "prod", "max", "min", "mean")
 _UFUNCS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum", "mean": "add"}
 
 
-def combine(reduction: str) -> Callable[[Any, Any], None]:
+def combine(reduction: str) -> Add:
     """The in-place step mine ← mine ∘ theirs.   errors: OptionError for an unknown reduction"""
     if reduction not in _UFUNCS:
         raise OptionError(f"op={reduction!r} is unknown; choose one of {', '.join(REDUCTIONS)}")
-    import numpy as np
-
     name = _UFUNCS[reduction]
     on_host, on_device = getattr(np, name), getattr(xp, name)
 

@@ -18,41 +18,38 @@ No algorithm sends fewer elements from its busiest rank. Time: 2(p-1)(alpha + n/
 (p-1) n/p gamma. All ranks end bitwise equal, because each chunk is summed by one rank.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-from mpipar.arrays import xp
+from mpipar.arrays import empty_like
+from mpipar.comm.collectives.chunks import cut, part_lengths
+from mpipar.comm.collectives.reduction import Add
 
 
-def ring_allreduce(x: Any, comm: Any, add: Callable[[Any, Any], None]) -> None:
+def ring_allreduce(x: Any, comm: Any, add: Add) -> None:
     """x ← sum of all ranks' x."""
-    ring_reduce_scatter(x, comm, add)
-    ring_allgather(xp.array_split(x, comm.size), comm)
+    chunks = cut(x, part_lengths(x.size, comm.size))
+    ring_reduce_scatter(chunks, comm, add)
+    ring_allgather(chunks, comm)
 
 
-def ring_reduce_scatter(x: Any, comm: Any, add: Callable[[Any, Any], None]) -> Any:
-    """Chunk r of x, as array_split cuts it, becomes the sum of all ranks' chunk r.
-
-    returns: that chunk, a view of x; the other chunks are left with partial sums.
-    """
+def ring_reduce_scatter(chunks: list[Any], comm: Any, add: Add) -> None:
+    """Chunk r ← sum of all ranks' chunk r; the other chunks are left with partial sums."""
     p, r = comm.size, comm.rank
     right, left = (r + 1) % p, (r - 1) % p
-    chunks = xp.array_split(x, p)
-    arriving = xp.empty_like(chunks[0])  # chunk 0 is as long as any
-    with comm.phase("reduce-scatter"):
-        for s in range(1, p):
-            mine, theirs = (r - s) % p, (r - s - 1) % p
-            partial = arriving[: chunks[theirs].size]
-            comm.sendrecv(chunks[mine], right, left, tag=mine, recv_tag=theirs, out=partial)
-            add(chunks[theirs], partial)
-    return chunks[r]
+    arriving = empty_like(chunks[0])  # no chunk is longer than the first
+    comm.phase = "reduce-scatter"
+    for s in range(1, p):
+        mine, theirs = (r - s) % p, (r - s - 1) % p
+        partial = arriving[: len(chunks[theirs])]
+        comm.sendrecv(chunks[mine], right, left, tag=mine, recv_tag=theirs, out=partial)
+        add(chunks[theirs], partial)
 
 
 def ring_allgather(chunks: list[Any], comm: Any) -> None:
-    """Every rank has chunk r of its own; afterwards all of `chunks` are filled on all ranks."""
+    """Every chunk ← chunk r of rank r."""
     p, r = comm.size, comm.rank
     right, left = (r + 1) % p, (r - 1) % p
-    with comm.phase("allgather"):
-        for s in range(p - 1):
-            mine, theirs = (r - s) % p, (r - s - 1) % p
-            comm.sendrecv(chunks[mine], right, left, tag=mine, recv_tag=theirs, out=chunks[theirs])
+    comm.phase = "allgather"
+    for s in range(p - 1):
+        mine, theirs = (r - s) % p, (r - s - 1) % p
+        comm.sendrecv(chunks[mine], right, left, tag=mine, recv_tag=theirs, out=chunks[theirs])

@@ -18,11 +18,11 @@ def binomial_bcast(x: Any, comm: Any, root: int) -> None:
     p = comm.size
     v = (comm.rank - root) % p
     reach = 1
-    with comm.phase("bcast"):
-        if v > 0:  # the sender is v without its highest bit
-            reach = 1 << (v.bit_length() - 1)
-            comm.recv(x, (root + v - reach) % p)
-            reach *= 2
-        while v + reach < p:
-            comm.send(x, (root + v + reach) % p)
-            reach *= 2
+    comm.phase = "bcast"
+    if v > 0:  # v heard it from v without its highest bit, and passes it on in later rounds
+        reach = 1 << (v.bit_length() - 1)
+        comm.recv(x, (root + v - reach) % p, tag=0)
+        reach *= 2
+    while v + reach < p:
+        comm.send(x, (root + v + reach) % p)
+        reach *= 2

@@ -1,0 +1,24 @@
+"""Messages between ranks."""
+
+from mpipar.comm.communicator import Communicator
+from mpipar.comm.launch import Launcher, find_launcher
+from mpipar.comm.messages import Messages, Request
+from mpipar.comm.network import Network
+from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Pending, Status, Transport
+from mpipar.comm.world import load_mpi, world
+
+__all__ = [
+    "ANY_SOURCE",
+    "ANY_TAG",
+    "Communicator",
+    "Launcher",
+    "Messages",
+    "Network",
+    "Pending",
+    "Request",
+    "Status",
+    "Transport",
+    "find_launcher",
+    "load_mpi",
+    "world",
+]

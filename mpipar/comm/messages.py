@@ -1,0 +1,202 @@
+"""Messages between two ranks, each one recorded with the line that made it."""
+
+import sys
+from typing import Any
+
+from mpipar.arrays import empty_like
+from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Pending, Status, Transport
+from mpipar.comm.wire import CARRIED, Wire, check_array
+from mpipar.errors import MessageError
+from mpipar.trace import Event, Recorder, call_site
+
+
+class Messages:
+    """send, recv, sendrecv, isend and irecv of one rank on one communicator.
+
+    peers and tags: a rank 0 … size-1 (ANY_SOURCE to receive from whoever sends first), a whole
+        number from 0 on (ANY_TAG to receive whatever comes)
+    arrays: any shape; one that is not contiguous is copied, and the copy recorded
+    errors: MessageError for a peer, tag or size that cannot be; DTypeError for objects and such
+    """
+
+    def __init__(self, transport: Transport, recorder: Recorder | None, name: str) -> None:
+        self.rank, self.size, self.name = transport.rank, transport.size, name
+        self._transport, self._recorder = transport, recorder
+        self._world_ranks = transport.ranks_in_world()
+        self._wire = Wire(transport, recorder)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: rank {self.rank} of {self.size}>"
+
+    def send(self, x: Any, dest: int, tag: int = 0) -> None:
+        """Send x to rank dest; may return only when it is received."""
+        self._check_send("send", x, dest, tag)
+        start = self._now()
+        buffer = self._wire.outgoing(x)
+        self._transport.send(buffer, dest, tag)
+        self._wire.done(buffer, x)
+        if self._recorder is not None:
+            self._record("send", start, dest, tag, x, sys._getframe(1))
+
+    def recv(self, out: Any, source: int = ANY_SOURCE, tag: int = ANY_TAG) -> Any:
+        """Fill out with the message of rank source.   returns: out"""
+        self._check_recv("recv", out, source, tag)
+        start = self._now()
+        buffer = self._wire.incoming(out)
+        status = self._transport.recv(buffer, source, tag)
+        self._received("recv", status, buffer, out)
+        if self._recorder is not None:
+            self._record("recv", start, status.source, status.tag, out, sys._getframe(1))
+        return out
+
+    def sendrecv(
+        self, x: Any, dest: int, source: int, tag: int = 0, out: Any = None, recv_tag: int | None = None
+    ) -> Any:
+        """Send x to dest and receive from source at once: neither waits for the other.
+
+        out: array to fill, by default a new one shaped like x; may be x itself
+        recv_tag: the tag to receive, where it is not the tag to send
+        returns: what was received
+        """
+        recv_tag = tag if recv_tag is None else recv_tag
+        self._check_send("sendrecv", x, dest, tag)
+        out = empty_like(x) if out is None else out
+        self._check_recv("sendrecv", out, source, recv_tag)
+        start = self._now()
+        sent = None if self._recorder is None else self._recorder.values_of(x)
+        buffer, into = self._wire.outgoing(x), self._wire.incoming(out, apart=out is x)
+        status = self._transport.sendrecv(buffer, dest, tag, into, source, recv_tag)
+        self._wire.done(buffer, x)
+        self._received("sendrecv", status, into, out)
+        if self._recorder is not None:
+            frame = sys._getframe(1)
+            self._record("send", start, dest, tag, x, frame, values=sent)
+            self._record("recv", start, status.source, status.tag, out, frame)
+        return out
+
+    def isend(self, x: Any, dest: int, tag: int = 0) -> "Request":
+        """Start to send x; x must not change before the request has been waited for."""
+        self._check_send("isend", x, dest, tag)
+        buffer = self._wire.outgoing(x)
+        return Request(self, "isend", x, buffer, self._transport.isend(buffer, dest, tag), (dest, tag))
+
+    def irecv(self, out: Any, source: int = ANY_SOURCE, tag: int = ANY_TAG) -> "Request":
+        """Start to receive into out, which is filled when the request has been waited for."""
+        self._check_recv("irecv", out, source, tag)
+        buffer = self._wire.incoming(out)
+        return Request(self, "irecv", out, buffer, self._transport.irecv(buffer, source, tag), None)
+
+    def _now(self) -> int:
+        return 0 if self._recorder is None else self._recorder.clock()
+
+    def _in_collective(self) -> tuple[str, int]:
+        """Phase and seq of the collective that a message belongs to."""
+        return "", -1
+
+    def _record(
+        self, op: str, start: int, peer: int, tag: int, x: Any, frame: Any,
+        seq: int | None = None, values: list | None = None,
+    ) -> None:  # fmt: skip
+        recorder = self._recorder
+        phase, parent = self._in_collective()
+        event = Event(
+            recorder.begin() if seq is None else seq, op, start, recorder.clock(), self.name,
+            self._world_ranks[peer], tag, x.nbytes, CARRIED[x.dtype], x.shape, "", "", phase, parent,
+            recorder.step, call_site(frame), recorder.scope_path,
+            recorder.values_of(x) if values is None else values,
+        )  # fmt: skip
+        recorder.add(event)
+
+    def _check_send(self, operation: str, x: Any, dest: int, tag: int) -> None:
+        if not 0 <= dest < self.size:
+            raise MessageError(self._no_such_rank(operation, dest))
+        if not 0 <= tag <= self._transport.tag_limit:
+            raise MessageError(f"{operation}: tag {tag} is not in 0 … {self._transport.tag_limit}")
+        check_array(operation, x)
+
+    def _check_recv(self, operation: str, out: Any, source: int, tag: int) -> None:
+        if not 0 <= source < self.size and source != ANY_SOURCE:
+            raise MessageError(self._no_such_rank(operation, source))
+        if not 0 <= tag <= self._transport.tag_limit and tag != ANY_TAG:
+            raise MessageError(f"{operation}: tag {tag} is not in 0 … {self._transport.tag_limit}")
+        check_array(operation, out)
+
+    def _no_such_rank(self, operation: str, peer: int) -> str:
+        return (
+            f"{operation}: rank {peer} does not exist in {self.name}, whose ranks are 0 … {self.size - 1}; "
+            "the right-hand neighbour on a ring is (rank + 1) % size"
+        )
+
+    def _received(self, operation: str, status: Status, buffer: Any, out: Any) -> None:
+        if status.nbytes != out.nbytes:
+            raise MessageError(
+                f"{operation}: rank {status.source} sent {status.nbytes} bytes (tag {status.tag}), but out "
+                f"{out.shape} {out.dtype} holds {out.nbytes}; receive into an array like the sent one"
+            )
+        self._wire.deliver(buffer, out)
+
+
+class Request:
+    """A message under way, from isend or irecv."""
+
+    def __init__(
+        self, comm: Messages, op: str, x: Any, buffer: Any, pending: Pending, sent: tuple[int, int] | None
+    ) -> None:
+        self._comm, self._op, self._x, self._buffer, self._pending = comm, op, x, buffer, pending
+        self._sent = sent  # (dest, tag) of an isend
+        self._done = False
+        self._seq, self._start, self._frame = -1, 0, None
+        if comm._recorder is not None:
+            self._seq, self._start = comm._recorder.begin(), comm._recorder.clock()
+            self._frame = sys._getframe(2)  # the line that called isend or irecv
+
+    def wait(self) -> Any:
+        """Block until the array may be used again.   returns: out of irecv, x of isend"""
+        recorder = self._comm._recorder
+        if self._done:
+            return self._x
+        if recorder is None:
+            self._finish(self._pending.wait())
+            return self._x
+        seq, start = recorder.begin(), recorder.clock()
+        self._finish(self._pending.wait())
+        waited = Event(seq, "wait", start, recorder.clock(), self._comm.name, parent=self._seq)
+        waited.step, waited.scope, waited.site = (
+            recorder.step,
+            recorder.scope_path,
+            call_site(sys._getframe(1)),
+        )
+        recorder.add(waited)
+        return self._x
+
+    def test(self) -> bool:
+        """Whether it is done; never blocks."""
+        if not self._done:
+            status = self._pending.test()
+            if status is not None:
+                self._finish(status)
+        return self._done
+
+    def _finish(self, status: Status) -> None:
+        comm, self._done = self._comm, True
+        if self._sent is None:
+            comm._received("irecv", status, self._buffer, self._x)
+        else:
+            comm._wire.done(self._buffer, self._x)
+        if comm._recorder is not None:
+            peer, tag = self._sent or (status.source, status.tag)
+            comm._record(self._op, self._start, peer, tag, self._x, self._frame, seq=self._seq)
+        self._buffer = self._pending = self._frame = None
+
+
+class Hops(Messages):
+    """The messages inside a collective, apart from the user's own: what an algorithm is given.
+
+    phase: set by the algorithm to name its part;   parent: seq of the collective
+    """
+
+    phase = ""
+    parent = -1
+
+    def _in_collective(self) -> tuple[str, int]:
+        return self.phase, self.parent

