@@ -26,7 +26,7 @@ _NAMES = {
     "no_grad": "tensor",
     "world": "comm",
 }
-__all__ = [*_PACKAGES, *_NAMES]
+__all__ = [*_PACKAGES, *_NAMES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
