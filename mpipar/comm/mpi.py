@@ -91,7 +91,7 @@ class MpiTransport:
         return MpiTransport(self._comm.Dup())
 
     def ranks_in_world(self) -> list[int]:
-        return self._comm.Get_group().Translate_ranks(None, MPI.COMM_WORLD.Get_group()).tolist()
+        return list(self._comm.Get_group().Translate_ranks(None, MPI.COMM_WORLD.Get_group()))
 
     def native(self, operation: str, x: Any, out: Any, reduction: str, root: int) -> None:
         if operation == "allreduce":

@@ -28,7 +28,12 @@ class Constant:
         self.data = data
 
 
-NOTHING = Constant(None)  # stands for an optional operand that was left out
+_NOTHING = Constant(None)
+
+
+def optional(x: Tensor | None) -> Any:
+    """x as a parent; where it was left out, a parent that asks for no gradient."""
+    return _NOTHING if x is None else x
 
 
 def operands(op: str, x: Any, y: Any, kinds: str = "fiu") -> tuple[Any, Any]:

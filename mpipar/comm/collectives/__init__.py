@@ -10,13 +10,14 @@ from mpipar.comm.collectives.barrier import dissemination_barrier
 from mpipar.comm.collectives.choose import ALGORITHMS, choose
 from mpipar.comm.collectives.chunks import cut, part_lengths
 from mpipar.comm.collectives.naive import linear_bcast, linear_reduce, naive_allreduce
-from mpipar.comm.collectives.reduction import REDUCTIONS, combine
+from mpipar.comm.collectives.reduction import REDUCTIONS, Add, combine
 from mpipar.comm.collectives.ring import ring_allgather, ring_allreduce, ring_reduce_scatter
 from mpipar.comm.collectives.tree import binomial_bcast
 
 __all__ = [
     "ALGORITHMS",
     "REDUCTIONS",
+    "Add",
     "binomial_bcast",
     "choose",
     "combine",

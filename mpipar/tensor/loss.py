@@ -1,0 +1,89 @@
+"""Losses: one number from predictions and targets.
+
+reduction: "mean" over what was predicted, or "sum", which micro-batches and ranks can add up.
+"""
+
+from typing import Any
+
+from mpipar.arrays import xp
+from mpipar.errors import LabelError, OptionError, ShapeError
+from mpipar.tensor.broadcast import operands
+from mpipar.tensor.checks import check_ids, check_tensors, constant
+from mpipar.tensor.engine import Tensor
+
+
+def cross_entropy(
+    logits: Tensor, labels: Any, reduction: str = "mean", ignore_index: int | None = -100
+) -> Tensor:
+    """L = Σᵣ -ln softmax(xᵣ)[tᵣ] / n;   dxᵣ = (softmax(xᵣ) - e_tᵣ) dL / n.
+
+    r runs over the rows whose label t is not ignore_index; n is their number, or 1 for "sum".
+    shapes: logits (…, classes), labels (…,) integers in an array or Tensor -> L ()
+    cost: a few passes over the logits, one copy of them kept; the labels' range is checked,
+      which waits for the device once
+    errors: LabelError for the first label out of range, or when nothing is left to average;
+      ShapeError, DTypeError, OptionError
+    """
+    check_tensors("cross_entropy", logits)
+    labels = constant("cross_entropy", "the labels", labels)
+    if logits.ndim == 0 or labels.shape != logits.shape[:-1] or logits.shape[-1] == 0:
+        raise ShapeError(
+            f"cross_entropy: logits {logits.shape} and labels {labels.shape} do not fit; "
+            "labels have the logits' shape without the last dim, the classes"
+        )
+    classes = logits.shape[-1]
+    count = check_ids("cross_entropy", "label", labels, 0, classes, ignore=ignore_index)
+    if _is_mean("cross_entropy", reduction) and count == 0:
+        raise LabelError(
+            f"cross_entropy: the mean of no rows: none of {labels.size} labels differs from "
+            f'ignore_index {ignore_index}; use reduction="sum"'
+        )
+    weight = 1 / count if reduction == "mean" else 1.0
+    rows = xp.arange(labels.size)
+    target = labels.reshape(-1)
+    ignores = count < labels.size
+    if ignores:
+        kept = target != ignore_index
+        target = xp.where(kept, target, 0)
+    p = logits.data.reshape(labels.size, classes)
+    p = p - p.max(axis=1, keepdims=True)
+    picked = p[rows, target]
+    xp.exp(p, out=p)
+    total = p.sum(axis=1, keepdims=True)
+    p /= total
+    losses = xp.log(total[:, 0]) - picked
+    if ignores:
+        losses *= kept
+
+    def vjp(dy):
+        dx = p.copy()
+        dx[rows, target] -= 1  # no place twice: one label a row
+        dx *= (kept * (dy * weight))[:, None] if ignores else dy * weight
+        return (dx.reshape(logits.shape),)
+
+    return Tensor(losses.sum() * weight, (logits,), vjp)
+
+
+def mse(x: Tensor, target: Any, reduction: str = "mean") -> Tensor:
+    """L = Σ (x - t)² / n;   dx = 2 (x - t) dL / n,   dt = -dx.   n: the values of x, or 1 for "sum".
+
+    shapes: equal, for (n, 1) against (n,) would broadcast to n² differences -> L ()
+    errors: ShapeError, DTypeError, OptionError
+    """
+    x, target = operands("mse", x, target, kinds="f")
+    if x.shape != target.shape or x.data.size == 0:
+        raise ShapeError(f"mse: shapes {x.shape} and {target.shape}; make them equal, and not empty")
+    difference = x.data - target.data
+    weight = 1 / difference.size if _is_mean("mse", reduction) else 1.0
+
+    def vjp(dy):
+        dx = difference * (dy * (2 * weight))
+        return dx, -dx if target.requires_grad else None
+
+    return Tensor((difference * difference).sum() * weight, (x, target), vjp)
+
+
+def _is_mean(op: str, reduction: str) -> bool:
+    if reduction not in ("mean", "sum"):
+        raise OptionError(f'{op}: reduction={reduction!r}; choose "mean" or "sum"')
+    return reduction == "mean"
