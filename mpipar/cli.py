@@ -1,0 +1,98 @@
+"""`mpipar`: the command line. Each command is a few lines over a function that can be imported.
+
+A user's mistake is one sentence on standard error and exit status 2.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpipar import failure
+from mpipar.errors import MpiparError
+from mpipar.settings import settings
+
+app = typer.Typer(
+    help="Distributed training that you can read, watch, check and predict.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+trace_app = typer.Typer(help="Read the trace of a run.", no_args_is_help=True)
+app.add_typer(trace_app, name="trace")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run(
+    context: typer.Context,
+    script: Annotated[str, typer.Argument(help="A Python script; what follows is passed to it.")],
+    ranks: Annotated[int, typer.Option("-n", "--ranks", help="How many ranks to start.")] = 4,
+    mpirun: Annotated[str | None, typer.Option(help="The mpirun to use; default: the environment's.")] = None,
+) -> None:
+    """Start a script under mpirun, with the flags and environment it needs here."""
+    from mpipar.comm import find_launcher
+
+    if not Path(script).is_file():
+        raise typer.BadParameter(f"there is no script {script}", param_hint="script")
+    launcher = find_launcher(mpirun)
+    command = launcher.command(ranks, [script, *context.args])
+    print("$ " + " ".join(_short(word) for word in command), file=sys.stderr, flush=True)
+    os.execve(command[0], command, launcher.environment())
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What this machine offers, what is missing, and how to get it."""
+    from mpipar.view.doctor import examine, print_findings
+
+    findings = examine()
+    if as_json:
+        print(json.dumps([finding._asdict() for finding in findings], indent=2))
+    else:
+        print_findings(findings)
+    raise typer.Exit(code=int(any(finding.state == "missing" for finding in findings)))
+
+
+@trace_app.command("summary")
+def trace_summary(
+    folder: Annotated[Path, typer.Argument(help="The trace folder.")], as_json: Json = False
+) -> None:
+    """The messages of a run by kind: count, bytes, time, and bytes against the lower bound."""
+    from mpipar.trace import read
+    from mpipar.view import console, print_summary, summary_rows
+
+    trace = read(folder)
+    if as_json:
+        report = {"size": trace.size, "kinds": summary_rows(trace), "problems": trace.problems}
+        print(json.dumps(report, indent=2))
+    else:
+        print_summary(trace, console())
+
+
+def main() -> None:
+    """Entry point of the `mpipar` command."""
+    try:
+        settings()
+        app()
+    except MpiparError as error:
+        print(f"mpipar: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _short(word: str) -> str:
+    """A path below here as relative, so that the printed command is short and can be repeated."""
+    path, here = Path(word), Path.cwd()
+    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else word
+
+
+if __name__ == "__main__":
+    failure.install()
+    main()

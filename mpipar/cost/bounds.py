@@ -1,0 +1,38 @@
+"""The fewest bytes with which a collective can be done (Chan, Heimlich, Purkayastha & van de
+Geijn, Concurrency and Computation 19, 2007, table 1).
+
+The bound is for the busiest rank: the larger of what it sends and what it receives, since it
+decides how long the others wait. n: bytes of the whole vector, p: ranks.
+
+    bcast, reduce                    n
+    allreduce                        2n (p-1)/p
+    reduce_scatter, allgather        n (p-1)/p
+    scatter, gather, alltoall        n (p-1)/p
+    scan                             n
+    barrier, split                   0
+"""
+
+from fractions import Fraction
+
+
+def busiest_rank_bytes(operation: str, n: int, p: int) -> Fraction:
+    """The lower bound of the table above, in bytes; 0 on one rank.
+
+    errors: KeyError for an operation that is no collective
+    """
+    share = Fraction(p - 1, p)
+    whole = Fraction(min(p - 1, 1))  # all of n, unless there is nobody to send it to
+    factor = {
+        "bcast": whole,
+        "reduce": whole,
+        "scan": whole,
+        "allreduce": 2 * share,
+        "reduce_scatter": share,
+        "allgather": share,
+        "scatter": share,
+        "gather": share,
+        "alltoall": share,
+        "barrier": Fraction(0),
+        "split": Fraction(0),
+    }[operation]
+    return n * factor

@@ -1,0 +1,18 @@
+"""What people read: analysis of traces, tables, progress on rank 0."""
+
+from mpipar.view.analysis import Kind, kinds
+from mpipar.view.console import arguments, console, progress
+from mpipar.view.summary import print_summary, summary_rows
+from mpipar.view.units import readable_bytes, readable_time
+
+__all__ = [
+    "Kind",
+    "arguments",
+    "console",
+    "kinds",
+    "print_summary",
+    "progress",
+    "readable_bytes",
+    "readable_time",
+    "summary_rows",
+]

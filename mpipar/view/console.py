@@ -1,0 +1,97 @@
+"""What rank 0 prints, and how a script reads its arguments.
+
+Under mpirun a rank's output passes through mpirun, and Open MPI shows the rank a terminal that
+is not the user's. So the console asks where mpirun's own output goes, and draws a moving
+progress bar only if that is a terminal.
+"""
+
+import argparse
+import os
+import sys
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mpipar.settings import settings
+
+WIDTH = 100  # columns, where the terminal's are not known
+
+
+def arguments(description: str, trace: str | None = None, **defaults: Any) -> argparse.Namespace:
+    """The script's command line: an option --name for each keyword, of its default's type.
+
+    --trace FOLDER and --values are offered by every tutorial; `trace` is the default folder.
+    A wrong argument is reported once, by rank 0, and ends all ranks with status 2.
+    In a notebook there is no command line, so the defaults are returned.
+    """
+    parser = _Parser(description=description)
+    wanted = settings()
+    trace = wanted.trace if wanted.trace_is_set else trace
+    parser.add_argument("--trace", default=trace, help=f"folder for the messages (default {trace}; 0: off)")
+    parser.add_argument("--values", action="store_true", help="record the numbers that small messages carry")
+    for name, default in defaults.items():
+        kind, flag = type(default), "--" + name.replace("_", "-")
+        parser.add_argument(flag, type=kind, default=default, help=f"default {default}")
+    given = [] if "ipykernel" in sys.modules else None
+    chosen = parser.parse_args(given)
+    chosen.trace = None if chosen.trace in (None, "0", "off") else chosen.trace
+    return chosen
+
+
+class _Parser(argparse.ArgumentParser):
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if settings().launcher_rank == 0:
+            super()._print_message(message, file)
+
+
+def console(rank: int = 0) -> Console:
+    """A rich console that prints on rank 0 and is silent elsewhere."""
+    terminal, width = _terminal()
+    return Console(
+        width=width,
+        quiet=rank != 0,
+        force_terminal=terminal,
+        color_system="auto" if terminal else None,
+        legacy_windows=False,
+    )
+
+
+@contextmanager
+def progress(screen: Console, total: int, unit: str = "epoch"):
+    """A bar of `total` steps: yields advance(text), to be called once a step with what to show."""
+    if not screen.is_terminal or screen.quiet:
+        done = 0
+
+        def say(text: str = "") -> None:
+            nonlocal done
+            done += 1
+            screen.print(f"{unit} {done:>{len(str(total))}}/{total}  {text}", highlight=False)
+
+        yield say
+        return
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    with Progress(*columns, TextColumn("{task.fields[text]}"), console=screen) as bar:
+        task = bar.add_task(unit, total=total, text="")
+
+        def advance(text: str = "") -> None:
+            bar.update(task, advance=1, text=text)
+            screen.print(f"{unit} {bar.tasks[0].completed:>3.0f}/{total}  {text}", highlight=False)
+
+        yield advance
+
+
+def _terminal() -> tuple[bool, int]:
+    """Whether the output ends at a terminal, and its columns."""
+    if settings().launcher_variable is None:
+        terminal = sys.stdout.isatty()
+        return terminal, os.get_terminal_size().columns if terminal else WIDTH
+    try:  # Linux: the launcher is our parent; elsewhere we cannot know, and print plainly
+        output = os.readlink(f"/proc/{os.getppid()}/fd/1")
+        if not output.startswith(("/dev/pts/", "/dev/tty")):
+            return False, WIDTH
+        with open(output, "rb", buffering=0) as terminal:
+            return True, os.get_terminal_size(terminal.fileno()).columns or WIDTH
+    except OSError:
+        return False, WIDTH

@@ -1,0 +1,111 @@
+"""`mpipar doctor`: what this machine offers for distributed training, and what is missing."""
+
+import importlib.util
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from threadpoolctl import threadpool_info
+
+from mpipar import arrays
+from mpipar.comm import find_launcher, load_mpi
+from mpipar.errors import LaunchError
+from mpipar.settings import settings
+from mpipar.view.console import console
+
+
+class Finding(NamedTuple):
+    """One line.   state: ok, note (works, but worth knowing) or missing"""
+
+    what: str
+    state: str
+    found: str
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at Python, arrays, MPI, launcher, BLAS and the optional packages."""
+    return [
+        Finding("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        _arrays(),
+        *_mpi(),
+        _launcher(),
+        _ranks(),
+        _blas(),
+        *(_package(*row) for row in OPTIONAL),
+    ]
+
+
+OPTIONAL = (
+    ("torch", "the oracle of the numerical tests", "pip install torch==2.13.0"),
+    ("matplotlib", "figures as PDF and PNG", "pip install 'mpipar[plots]'"),
+)
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """A table on standard output."""
+    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "missing": "[red]missing[/]"}
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for column in ("what", "", "found", "remedy"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        table.add_row(finding.what, marks[finding.state], finding.found, finding.remedy.replace("[", "\\["))
+    console().print(table, highlight=False)
+
+
+def _arrays() -> Finding:
+    found = arrays.describe()
+    if arrays.BACKEND != "numpy" or settings().backend is not None:
+        return Finding("arrays", "ok", found)
+    if importlib.util.find_spec("cupy"):
+        return Finding("arrays", "note", f"{found}; CuPy sees no GPU", "check nvidia-smi, if there is a GPU")
+    remedy = "with a GPU: pip install 'mpipar[cuda12]'"
+    return Finding("arrays", "note", f"{found}; no GPU in use", remedy)
+
+
+def _mpi() -> list[Finding]:
+    try:
+        mpi = load_mpi()
+    except LaunchError as error:
+        reason, _, remedy = str(error).partition("; ")
+        return [Finding("MPI library", "missing", reason, remedy)]
+    library = mpi.MPI.Get_library_version().split(",")[0].strip("\x00 \n")
+    aware = mpi.cuda_aware()
+    found = "yes" if aware else "no: GPU arrays travel through pinned host memory"
+    return [
+        Finding("MPI library", "ok", f"{library}, mpi4py {version('mpi4py')}"),
+        Finding("CUDA-aware", "ok" if aware or arrays.BACKEND == "numpy" else "note", found),
+    ]
+
+
+def _launcher() -> Finding:
+    try:
+        launcher = find_launcher()
+    except LaunchError as error:
+        reason, _, remedy = str(error).partition("; ")
+        return Finding("mpirun", "missing", reason, remedy)
+    return Finding("mpirun", "ok", f"{launcher.version}: {launcher.path}")
+
+
+def _ranks() -> Finding:
+    here, cores = settings(), os.cpu_count() or 1
+    if here.launcher_variable is not None:
+        return Finding("ranks", "ok", f"{here.launcher_size} by {here.launcher_variable}, {cores} cores here")
+    return Finding("ranks per node", "ok", f"up to {cores} run at full speed, one a core; more take turns")
+
+
+def _blas() -> Finding:
+    wanted = settings().blas_threads
+    loaded = [f"{pool['internal_api']} with {pool['num_threads']} threads" for pool in threadpool_info()]
+    found = ", ".join(loaded) or "none loaded"
+    return Finding("BLAS threads", "ok", f"{found}; a rank is set to {wanted}")
+
+
+def _package(name: str, use: str, install: str) -> Finding:
+    try:
+        return Finding(name, "ok", f"{version(name)}, {use}")
+    except PackageNotFoundError:
+        return Finding(name, "note", f"not installed: {use}", install)

@@ -1,0 +1,65 @@
+"""`mpipar trace summary`: the messages of a run, a line a kind."""
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from mpipar.trace import Trace
+from mpipar.view.analysis import Kind, kinds
+from mpipar.view.units import readable_bytes, readable_time
+
+
+def summary_rows(trace: Trace) -> list[dict[str, Any]]:
+    """The table as data, for --json: bytes and seconds."""
+    return [
+        {
+            "kind": kind.name,
+            "calls": kind.calls,
+            "messages": kind.messages if kind.seen else None,
+            "bytes": kind.bytes if kind.seen else None,
+            "seconds_a_rank": float(kind.nanoseconds) / 1e9,
+            "busiest_rank_bytes": kind.busiest if kind.seen else None,
+            "lower_bound_bytes": float(kind.bound) if kind.bound else None,
+            "ratio": kind.ratio,
+        }
+        for kind in kinds(trace)
+    ]
+
+
+def print_summary(trace: Trace, console: Console) -> None:
+    """The table, the sentences about what is missing, and what the columns mean."""
+    title = f"Messages of {trace.size} ranks" if trace.size != 1 else "Messages of 1 rank"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column("kind")
+    for column in ("calls", "messages", "bytes", "time a rank", "busiest rank", "lower bound", "ratio"):
+        table.add_column(column, justify="right")
+    for kind in kinds(trace):
+        table.add_row(*_cells(kind))
+    if table.row_count:
+        console.print(table)
+        console.print(
+            "busiest rank: the most bytes one rank sent or received; lower bound: the fewest with which the\n"
+            "collectives can be done; ratio 1.00: none was sent in vain.",
+            style="dim",
+            highlight=False,
+        )
+    else:
+        console.print("no messages were recorded")
+    for problem in trace.problems:
+        console.print(f"note: {problem}", style="yellow", highlight=False)
+
+
+def _cells(kind: Kind) -> list[str]:
+    unseen = "unseen"
+    return [
+        kind.name,
+        str(kind.calls),
+        str(kind.messages) if kind.seen else unseen,
+        readable_bytes(kind.bytes) if kind.seen else unseen,
+        readable_time(float(kind.nanoseconds) / 1e9),
+        readable_bytes(kind.busiest) if kind.seen else unseen,
+        readable_bytes(float(kind.bound)) if kind.bound else "",
+        "" if kind.ratio is None else f"{kind.ratio:.2f}",
+    ]

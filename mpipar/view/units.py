@@ -1,0 +1,18 @@
+"""Bytes and seconds as people read them."""
+
+
+def readable_bytes(n: float) -> str:
+    """1536 -> '1.5 KiB'; whole bytes below 1 KiB."""
+    units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    while abs(n) >= 1024 and len(units) > 1:
+        n /= 1024
+        units.pop(0)
+    return f"{n:.0f} B" if units[0] == "B" else f"{n:.1f} {units[0]}"
+
+
+def readable_time(seconds: float) -> str:
+    """0.00025 -> '250 µs'; three digits that count."""
+    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.0f} {unit}" if seconds >= 100 else f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
