@@ -1,0 +1,119 @@
+"""Tests that run on several ranks under a real mpirun.
+
+    @ranks(1, 2, 3, 4)
+    def test_sum(world):
+        assert world.allreduce(np.ones(3))[0] == world.size
+
+Pytest sees one test a rank count. The first of them that is asked for starts one mpirun, which
+runs every selected test of that rank count, so that many tests cost one launch. A test that
+fails or hangs on any rank ends that launch; the rest runs in a new one.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mpipar.comm import find_launcher
+
+RUNNER = Path(__file__).parent / "rank_runner.py"
+LIMIT = 240  # s for one launch; rank_runner.py limits each test
+
+
+def ranks(*sizes):
+    """Run the decorated function(world) as a test at each of these rank counts."""
+
+    def decorate(check):
+        @pytest.mark.parametrize("size", sizes)
+        def test(size, mpirun_batches):
+            failure = mpirun_batches.failure_of(check.__module__, check.__name__, size)
+            if failure:
+                pytest.fail(failure, pytrace=False)
+
+        test.__name__, test.__doc__, test.check = check.__name__, check.__doc__, check
+        return test
+
+    return decorate
+
+
+class Batches:
+    """Outcomes of the selected rank tests, found by one mpirun a rank count."""
+
+    def __init__(self, items, folder: Path) -> None:
+        self._folder = folder
+        self._selected: dict[int, list[tuple[str, str, str]]] = {}
+        for item in items:
+            function = getattr(item, "function", None)
+            if hasattr(function, "check"):
+                where = (str(item.path), function.check.__module__, function.check.__name__)
+                self._selected.setdefault(item.callspec.params["size"], []).append(where)
+        self._failures: dict[int, dict[tuple[str, str], str]] = {}
+
+    def failure_of(self, module: str, name: str, size: int) -> str:
+        """'' if the test passed on all ranks, else what each rank had to say."""
+        if size not in self._failures:
+            self._failures[size] = self._run_all(size)
+        return self._failures[size].get((module, name), "")
+
+    def _run_all(self, size: int) -> dict[tuple[str, str], str]:
+        failures, left = {}, list(self._selected[size])
+        while left:
+            passed, failure = self._launch(size, left)
+            for test in left[:passed]:
+                failures[test[1:]] = ""
+            if passed < len(left):
+                failures[left[passed][1:]] = failure
+            left = left[passed + 1 :]
+        return failures
+
+    def _launch(self, size: int, tests: list) -> tuple[int, str]:
+        """How many tests passed on all ranks before the first that did not, and why it did not."""
+        out = self._folder / f"n{size}-{len(tests)}"
+        out.mkdir()
+        (out / "tests.json").write_text(json.dumps(tests))
+        run = run_ranks(size, [str(RUNNER), str(out)], limit=LIMIT)
+        reports = [(out / f"rank-{r}.txt") for r in range(size)]
+        lines = [report.read_text().splitlines() if report.exists() else [] for report in reports]
+        passed = min(sum(line == "passed" for line in rank) for rank in lines)
+        if passed == len(tests):
+            return passed, ""
+        said = [f"rank {r}: {(out / f'failure-{r}.txt')}" for r in range(size)]
+        said = [
+            f"--- rank {r}\n{(out / f'failure-{r}.txt').read_text()}"
+            for r in range(size)
+            if (out / f"failure-{r}.txt").exists() and (out / f"failure-{r}.txt").stat().st_size
+        ]
+        return passed, "\n".join(said) or f"mpirun ended with {run.returncode}:\n{run.stdout}\n{run.stderr}"
+
+
+def run_ranks(size: int, program: list[str], limit: float = 60, **environment: str):
+    """Run python with these arguments under mpirun; ends after `limit` seconds whatever happens.
+
+    returns: a CompletedProcess with text output; its status is 124 after a time-out
+    """
+    launcher = find_launcher()
+    command = ["timeout", "-k", "5", str(limit), *launcher.command(size, program)]
+    return subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=launcher.environment(**environment),
+    )
+
+
+def run_python(program: list[str], limit: float = 60, **environment: str):
+    """Run python with these arguments, without mpirun."""
+    environ = find_launcher().environment(**environment)
+    return subprocess.run(
+        [sys.executable, *program],
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=environ,
+        timeout=limit,
+    )
