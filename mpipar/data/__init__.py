@@ -3,6 +3,6 @@
 from mpipar.data.images import digits, mnist
 from mpipar.data.loader import Batch, Loader
 from mpipar.data.sampler import DistributedSampler
-from mpipar.data.text import Text, text
+from mpipar.data.characters import Text, text
 
 __all__ = ["Batch", "DistributedSampler", "Loader", "Text", "digits", "mnist", "text"]

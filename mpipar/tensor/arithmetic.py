@@ -9,7 +9,7 @@ from typing import Any
 
 from mpipar.arrays import xp
 from mpipar.errors import DTypeError
-from mpipar.tensor.broadcast import Constant, broadcast_shape, operands, sum_to
+from mpipar.tensor.broadcast import broadcast_shape, operands, sum_to
 from mpipar.tensor.checks import check_tensors, constant
 from mpipar.tensor.engine import Tensor
 
@@ -76,9 +76,11 @@ def neg(x: Tensor) -> Tensor:
 
 def pow(x: Tensor, p: float) -> Tensor:
     """y = xᵖ;   dx = p xᵖ⁻¹ dy.   p: a number."""
+    if isinstance(p, Tensor):
+        raise DTypeError(f"pow: the exponent is a tensor {p.shape}; give a number, or use exp(p * log(x))")
     check_tensors("pow", x)
     if not isinstance(p, (int, float)):
-        raise DTypeError(f"pow: the exponent is a {type(p).__name__}; give a number, or use exp(p * log(x))")
+        raise DTypeError(f"pow: the exponent is a {type(p).__name__}; give an int or a float")
     if p == 0:  # 0 · x⁻¹ would be NaN at x = 0
         return Tensor(xp.ones_like(x.data), (x,), lambda dy: (xp.zeros_like(dy),))
     return Tensor(x.data**p, (x,), lambda dy: (p * dy * x.data ** (p - 1),))
@@ -135,14 +137,11 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
         raise DTypeError(f"where: the condition has dtype {condition.dtype}; compare it, as in mask != 0")
     x, y = operands("where", x, y)
     broadcast_shape("where", condition.shape, broadcast_shape("where", x.shape, y.shape))
-    # a bare number would bring its own dtype: NumPy's where knows no weak scalars before 2.0
-    a, b = (v.data if type(v) is not Constant else (x if v is y else y).dtype.type(v.data) for v in (x, y))
 
     def vjp(dz):
-        zero = dz.dtype.type(0)
         return (
-            sum_to(xp.where(condition, dz, zero), x.shape) if x.requires_grad else None,
-            sum_to(xp.where(condition, zero, dz), y.shape) if y.requires_grad else None,
+            sum_to(xp.where(condition, dz, 0), x.shape) if x.requires_grad else None,
+            sum_to(xp.where(condition, 0, dz), y.shape) if y.requires_grad else None,
         )
 
-    return Tensor(xp.where(condition, a, b), (x, y), vjp)
+    return Tensor(xp.where(condition, x.data, y.data), (x, y), vjp)

@@ -34,6 +34,8 @@ def constant(op: str, what: str, value: Any) -> Any:
         return value.data
     if isinstance(value, xp.ndarray):
         return value
+    if isinstance(value, np.generic):  # what NumPy makes of a result without dims
+        return xp.asarray(value)
     if isinstance(value, np.ndarray):
         raise BackendError(
             f"{op}: {what} {value.shape} lies on the host and the tensors on the device; "

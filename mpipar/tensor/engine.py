@@ -8,6 +8,11 @@ Derivatives, 2008, ch. 3). `backward` walks the graph from the loss to the leave
 2. starting at the loss, hand each operation the gradient of its result, add what its vjp
    returns to its inputs, and go on with an input once all its uses have been heard.
 
+Operations are heard in the reverse of the order in which they were computed (as in PyTorch),
+and a leaf as soon as its last use has been. So a layer's weights are complete, and their
+hooks may send them, before an earlier layer is touched; and ranks that ran one program send
+the messages of its backward in one order.
+
 Both walks use a list, not recursion, so a graph of 100,000 operations does not overflow the
 stack. An operation lets go of its inputs and its vjp as soon as it has been heard, so memory
 is freed while the walk goes on.   cost: each vjp once, about twice the forward pass.
@@ -16,6 +21,8 @@ is freed while the walk goes on.   cost: each vjp once, about twice the forward 
 from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -27,6 +34,9 @@ Vjp = Callable[[Any], tuple[Any, ...]]  # may hold None for a parent without req
 
 # a context variable and not a global: virtual ranks share a process, each has its own context
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
+
+
+_computed = count(1)  # numbers operations in the order of the program
 
 
 @contextmanager
@@ -49,7 +59,8 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "data", "grad", "grad_buffer", "hooks", "name", "parents", "requires_grad", "vjp",
+        "__weakref__", "data", "grad", "grad_buffer", "hooks", "name", "order", "parents", "requires_grad",
+        "vjp",
     )  # fmt: skip
     __array_ufunc__ = None  # so that array + Tensor asks Tensor.__radd__
 
@@ -64,6 +75,7 @@ class Tensor:
     ) -> None:
         self.name = name
         self.grad = self.grad_buffer = self.hooks = None
+        self.order = 0
         if vjp is None:
             self.data = _as_data(data)
             self.parents, self.vjp, self.requires_grad = (), None, requires_grad
@@ -76,6 +88,7 @@ class Tensor:
             for parent in parents:
                 if parent.requires_grad:
                     self.parents, self.vjp, self.requires_grad = parents, vjp, True
+                    self.order = next(_computed)
                     return
         self.parents, self.vjp, self.requires_grad = (), None, False
 
@@ -135,9 +148,9 @@ class Tensor:
         seed = self._seed(grad)
         uses = count_uses(self)
         pending: dict[int, Any] = {id(self): seed}
-        ready = [self]
+        ready = [(-self.order, self)]  # a heap: the operation computed last is heard first
         while ready:
-            node = ready.pop()
+            node = heappop(ready)[1]
             gradient = pending.pop(id(node))
             if node.vjp is None:
                 node._accumulate(gradient)
@@ -155,10 +168,10 @@ class Tensor:
                 uses[key] -= 1
                 if uses[key] > 0:
                     continue
-                if parent.vjp is None:  # now, before the walk goes on below: hooks send early
+                if parent.vjp is None:
                     parent._accumulate(pending.pop(key))
                 else:
-                    ready.append(parent)
+                    heappush(ready, (-parent.order, parent))
 
     def _seed(self, grad: Any) -> Any:
         if not self.requires_grad:

@@ -65,7 +65,8 @@ def matmul(x: Tensor, y: Tensor) -> Tensor:
         )
     if x.ndim > 2 and y.ndim == 2:  # one large product instead of many small ones
         return linear(x, transpose(y))
-    broadcast_shape("matmul", x.shape[:-2], y.shape[:-2])
+    if x.shape[:-2] != y.shape[:-2]:
+        broadcast_shape("matmul", x.shape[:-2], y.shape[:-2])
     a = x.data[None, :] if x.ndim == 1 else x.data
     b = y.data[:, None] if y.ndim == 1 else y.data
     z = a @ b

@@ -23,8 +23,10 @@ OPERATORS = {
     "__rtruediv__": lambda y, x: div(x, y),
     "__neg__": neg,
     "__pow__": pow,
+    "__rpow__": lambda p, x: pow(x, p),
     "__abs__": abs,
     "__matmul__": matmul,
+    "__rmatmul__": lambda y, x: matmul(x, y),
     "__getitem__": index,
     "__iter__": lambda x: (x[i] for i in range(len(x))),
 }
