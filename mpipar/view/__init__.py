@@ -2,7 +2,7 @@
 
 from mpipar.view.analysis import Kind, kinds
 from mpipar.view.console import arguments, console, progress
-from mpipar.view.summary import print_summary, summary_rows
+from mpipar.view.summary import print_summary, report, summary_rows
 from mpipar.view.units import readable_bytes, readable_time
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "progress",
     "readable_bytes",
     "readable_time",
+    "report",
     "summary_rows",
 ]

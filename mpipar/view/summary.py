@@ -6,7 +6,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mpipar.trace import Trace
+from mpipar.comm import Communicator
+from mpipar.trace import Trace, read
 from mpipar.view.analysis import Kind, kinds
 from mpipar.view.units import readable_bytes, readable_time
 
@@ -49,6 +50,22 @@ def print_summary(trace: Trace, console: Console) -> None:
         console.print("no messages were recorded")
     for problem in trace.problems:
         console.print(f"note: {problem}", style="yellow", highlight=False)
+
+
+def report(world: Communicator, console: Console) -> None:
+    """End the recording on all ranks; rank 0 prints the table and where the trace lies.
+
+    Collective: every rank calls it, once, when its messages are done.
+    """
+    recorder = world.recorder
+    if recorder is None:
+        console.print("no trace was recorded; give --trace FOLDER to see the messages", highlight=False)
+        return
+    recorder.close()
+    world.barrier()
+    if world.rank == 0:
+        print_summary(read(recorder.folder), console)
+        console.print(f"the trace lies in {recorder.folder}: mpipar trace --help", highlight=False)
 
 
 def _cells(kind: Kind) -> list[str]:
