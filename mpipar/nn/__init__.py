@@ -1,8 +1,8 @@
 """Modules: parameters with PyTorch's names and shapes, layers, and three models.
 
-    model = MLP([64, 128, 64, 10], seed=0)
-    loss = cross_entropy(model(x), labels)
-    loss.backward()
+model = MLP([64, 128, 64, 10], seed=0)
+loss = cross_entropy(model(x), labels)
+loss.backward()
 """
 
 from mpipar.nn import init

@@ -80,6 +80,11 @@ def flatten_by_dtype(parameters: Iterable[Parameter]) -> list[Flat]:
     return [flatten(same) for same in kinds.values() if any(p.requires_grad for p in same)]
 
 
+def beside(p: Parameter, q: Parameter) -> bool:
+    """True where q follows p in one Flat; both have a place."""
+    return p.place[0] is q.place[0] and p.place[2] == q.place[1]
+
+
 def _new(trained: list[Parameter], dtype: Any) -> Flat:
     size = sum(p.size for p in trained)
     flat = Flat(trained, xp.empty(size, dtype), xp.zeros(size, dtype))
@@ -92,11 +97,10 @@ def _new(trained: list[Parameter], dtype: Any) -> Flat:
 def _existing(trained: list[Parameter]) -> Flat | None:
     if any(p.place is None for p in trained):
         return None
-    flat, first = trained[0].place
-    starts = accumulate((p.size for p in trained), initial=first)
-    if any(p.place != (flat, start) for p, start in zip(trained, starts, strict=False)):
+    flat, first, _ = trained[0].place
+    if any(not beside(p, q) for p, q in pairwise(trained)):
         return None
     if len(trained) == len(flat.parameters):
         return flat
-    part = slice(first, first + sum(p.size for p in trained))
+    part = slice(first, trained[-1].place[2])
     return Flat(trained, flat.data[part], flat.grad[part])

@@ -178,12 +178,20 @@ def _join(path: str, name: str) -> str:
 
 
 def _keys(model: str, difference: Difference) -> str:
-    parts = [f"{what} {', '.join(keys)}" for what, keys in zip(("lacks", "has unknown"), difference, strict=True) if keys]
-    return f"load_state_dict: the state {' and '.join(parts)} for {model}; rename the keys, or pass strict=False"
+    parts = [
+        f"{what} {', '.join(keys)}"
+        for what, keys in zip(("lacks", "has unknown"), difference, strict=True)
+        if keys
+    ]
+    return (
+        f"load_state_dict: the state {' and '.join(parts)} for {model}; rename the keys, or pass strict=False"
+    )
 
 
 def _check_values(model: str, mine: dict[str, Parameter], given: dict[str, np.ndarray]) -> None:
-    wrong = [f"{k} {v.shape} instead of {mine[k].shape}" for k, v in given.items() if v.shape != mine[k].shape]
+    wrong = [
+        f"{k} {v.shape} instead of {mine[k].shape}" for k, v in given.items() if v.shape != mine[k].shape
+    ]
     if wrong:
         raise ShapeError(f"load_state_dict: {', '.join(wrong)}; is it the state of another {model}?")
     first: dict[int, str] = {}

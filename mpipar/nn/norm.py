@@ -15,7 +15,13 @@ class LayerNorm(Module):
     """y = w (x - μ)/√(σ² + ε) + b.   Names: weight, bias (width,), as of torch.nn.LayerNorm."""
 
     def __init__(
-        self, width: int, eps: float = 1e-5, bias: bool = True, *, dtype: Any = "float32", seed: int | None = None
+        self,
+        width: int,
+        eps: float = 1e-5,
+        bias: bool = True,
+        *,
+        dtype: Any = "float32",
+        seed: int | None = None,
     ) -> None:
         self.eps = eps
         self.weight = Parameter(constant((width,), 1.0, dtype))

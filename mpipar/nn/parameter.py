@@ -17,7 +17,7 @@ class Parameter(Tensor):
     """A leaf with requires_grad=True.
 
     source: an array, or an Init whose values `draw` makes later; until then `data` raises
-    place: (Flat, start) once `flatten` gave it a place there: data and grad are views
+    place: (Flat, start, stop) once `flatten` gave it a place there: data and grad are views
     Assigning `data` to a parameter that has a place writes into its buffer.
     errors: GraphError for the values of a parameter that was not drawn yet
     """
@@ -81,7 +81,7 @@ class Parameter(Tensor):
             self.grad = grad
         _slot.__set__(self, view)
         self.grad_buffer = grad
-        self.place = (flat, start)
+        self.place = (flat, start, start + view.size)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """Optimizers equal to PyTorch's, schedules of the learning rate, clipping.
 
-    opt = Adam(model.parameters(), lr=1e-3)
-    loss.backward(); clip_grad_norm(model.parameters(), 1.0); opt.step(); opt.zero_grad()
+opt = Adam(model.parameters(), lr=1e-3)
+loss.backward(); clip_grad_norm(model.parameters(), 1.0); opt.step(); opt.zero_grad()
 """
 
 from mpipar.optim.adagrad import AdaGrad

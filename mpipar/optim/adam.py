@@ -45,10 +45,10 @@ class Adam(Optimizer):
         two *= 1 - beta2
         exp_avg_sq *= beta2
         exp_avg_sq += two
-        # the corrections are numbers, so they go where they cost nothing: 1/√(1 - β₂ᵗ) into √v
+        # both fractions times c = √(1 - β₂ᵗ): η m̂/(√v̂ + ε) = (η c/(1 - β₁ᵗ)) m/(√v + c ε), a pass less
+        c = math.sqrt(1 - beta2**t)
         xp.sqrt(exp_avg_sq, out=two)
-        two *= 1 / math.sqrt(1 - beta2**t)
-        two += group["eps"]
+        two += c * group["eps"]
         xp.divide(exp_avg, two, out=two)
-        two *= group["lr"] / (1 - beta1**t)
+        two *= group["lr"] * c / (1 - beta1**t)
         x -= two

@@ -34,7 +34,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float, norm: Any = No
     norm = grad_norm(parameters) if norm is None else norm
     scale = xp.minimum(max_norm / (norm + 1e-6), 1.0)
     for run in runs(parameters):
-        run.g[...] *= scale.astype(run.g.dtype)
+        xp.multiply(run.g, scale.astype(run.g.dtype), out=run.g)
     return norm
 
 

@@ -17,7 +17,7 @@ from mpipar.optim.runs import runs
 from mpipar.optim.slots import Slots
 from mpipar.tensor import Tensor
 
-PIECE = 1 << 14  # numbers; six arrays of float32 are 384 KiB
+PIECE = 1 << 15  # numbers; six arrays of float32 are 768 KiB
 
 
 class Optimizer:
@@ -46,6 +46,8 @@ class Optimizer:
         trained = [p for p in every if isinstance(p, Parameter) and p.requires_grad]
         if all(p.place is None for p in trained):  # else the layout is somebody's choice
             flatten_by_dtype(trained)
+        for p in every:
+            _check_contiguous(p)
 
     def check(self, group: dict[str, Any]) -> None:
         """Refuse settings out of range."""
@@ -152,6 +154,9 @@ def _check_parameter(p: Any, seen: set[int]) -> None:
         raise OptionError(f"an optimizer updates leaf tensors, not {p!r}; pass model.parameters()")
     if id(p) in seen:
         raise OptionError(f"{p!r} is in two groups; put it into one of them")
+
+
+def _check_contiguous(p: Tensor) -> None:
     if not p.data.flags.c_contiguous:
         raise ShapeError(f"{p!r} is a strided view, which no flat update can reach; copy its data first")
 

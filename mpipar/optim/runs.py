@@ -8,6 +8,8 @@ step count of its own, parts it in two.
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from mpipar.arrays import xp
+from mpipar.nn.flat import beside
 from mpipar.tensor import Tensor
 
 
@@ -41,8 +43,7 @@ def _continues(parameters: Sequence[Tensor], counts: Sequence[int] | None, i: in
         return False
     if not (_in_flat(before) and _in_flat(here)):
         return False
-    flat, start = before.place
-    return here.place == (flat, start + before.size)
+    return beside(before, here)
 
 
 def _in_flat(p: Tensor) -> bool:
@@ -52,7 +53,9 @@ def _in_flat(p: Tensor) -> bool:
 def _ranges(parameters: Sequence[Tensor]) -> tuple[Any, Any]:
     p = parameters[0]
     if len(parameters) == 1:
+        if not p.grad.flags.c_contiguous:  # of a copy of it, a change would be lost
+            p.grad = xp.ascontiguousarray(p.grad)
         return p.data.reshape(-1), p.grad.reshape(-1)
-    flat, start = p.place
-    part = slice(start, start + sum(p.size for p in parameters))
+    flat, start, _ = p.place
+    part = slice(start, parameters[-1].place[2])
     return flat.data[part], flat.grad[part]

@@ -55,7 +55,8 @@ def _load_entry(optimizer: Any, slots: Any, i: int, entry: dict[str, Any] | None
         slots.steps[i] = 0
         return
     # PyTorch's SGD keeps no count: with a momentum it was past the first update
-    slots.steps[i] = int(np.asarray(entry.get("step", 1)))
+    known = any(entry.get(name) is not None for name in optimizer.buffers)
+    slots.steps[i] = int(np.asarray(entry.get("step", known)))
     for name in optimizer.buffers:
         if entry.get(name) is not None:
             optimizer.prepare(slots)

@@ -56,7 +56,9 @@ class Schedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state` was.   errors: OptionError for another number of groups"""
         if len(state["base"]) != len(self.base):
-            raise OptionError(f"a schedule of {len(state['base'])} groups for {len(self.base)}; use the same groups")
+            raise OptionError(
+                f"a schedule of {len(state['base'])} groups for {len(self.base)}; use the same groups"
+            )
         self.t, self.base = state["t"], list(state["base"])
         self._apply()
 

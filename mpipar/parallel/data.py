@@ -128,7 +128,7 @@ class DataParallel:
             if p.requires_grad and p.grad is None:
                 raise LayoutError(
                     f"DataParallel: {name} has no gradient on rank {self.comm.rank}; call backward before "
-                    "average_gradients, and freeze parameters that the loss does not use (requires_grad=False)"
+                    "average_gradients, and freeze what the loss does not use (requires_grad=False)"
                 )
 
     def _gather(self, mine: np.ndarray) -> np.ndarray:
