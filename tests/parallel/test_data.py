@@ -58,7 +58,9 @@ def test_every_algorithm_gives_the_same_gradients(world):
     for algorithm in ("ring", "naive", "native"):
         model = build()
         replica = DataParallel(model, world, algorithm=algorithm)
-        cross_entropy(replica(mp.Tensor(X[world.rank :: world.size])), asarray(Y[world.rank :: world.size])).backward()
+        cross_entropy(
+            replica(mp.Tensor(X[world.rank :: world.size])), asarray(Y[world.rank :: world.size])
+        ).backward()
         replica.average_gradients(len(Y[world.rank :: world.size]) / len(Y))
         gradients.append([to_host(p.grad) for p in model.parameters()])
     for other in gradients[1:]:
