@@ -35,7 +35,8 @@ def traced(world, run, nodes=None):
 
 def call(comm, operation, algorithm, n, root):
     """One collective of n elements in all."""
-    x = asarray(np.ones(n, DTYPE))
+    x = np.ones(n, DTYPE)
+    x = x if algorithm == "shared" else asarray(x)
     part = np.array_split(np.ones(n, DTYPE), comm.size)[comm.rank]
     if operation == "barrier":
         comm.barrier(algorithm)

@@ -93,12 +93,15 @@ def _map_file(nbytes: int, comm: Any) -> mmap.mmap:
     return memory
 
 
+def folders() -> list[Path]:
+    """Where such a file may be: in memory, else on disk."""
+    return [f for f in (Path("/dev/shm"), Path(tempfile.gettempdir())) if os.access(f, os.W_OK)]
+
+
 def _make_file(nbytes: int) -> str:
     """A file of so many bytes, in memory where there is room;   '' where there is none."""
-    for folder in ("/dev/shm", tempfile.gettempdir()):
-        if not os.access(folder, os.W_OK):
-            continue
-        _remove_leftovers(Path(folder))
+    for folder in folders():
+        _remove_leftovers(folder)
         number, path = tempfile.mkstemp(prefix=f"{PREFIX}{os.getpid()}-", dir=folder)
         try:
             # a hole in the file would be a crash when it is written and the disk is full
