@@ -4,8 +4,8 @@
 # Four ranks hold the same network. Each takes a quarter of every batch of handwritten digits
 # and computes its own gradient; then all need the average. The network has 17,226 parameters.
 #
-# **Predict before you run:** how many numbers does each rank send in one step? And will the
-# four ranks end with the same weights as one rank that saw every batch whole?
+# **How many numbers does each rank send in one step? And will the four ranks end with the same
+# weights as one rank that sees every batch whole?** Predict, then run.
 #
 #     make tutorial           or           mpipar run -n 4 tutorials/04_data_parallel.py
 

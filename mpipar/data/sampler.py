@@ -81,9 +81,8 @@ class DistributedSampler:
         return start, start + each + (self.rank < more), total
 
     def __len__(self) -> int:
-        if self.drop_last:
-            return self.length // self.batch_size
-        return -(-self.length // self.batch_size)
+        full, rest = divmod(self.length, self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         order = self.permutation()

@@ -13,20 +13,13 @@ recipes, and `initialize(seed)` on the finished model draws each from (seed, dot
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from mpipar.arrays import asarray, to_host
-from mpipar.errors import OptionError, ShapeError
+from mpipar.errors import OptionError
+from mpipar.nn import state
 from mpipar.nn.parameter import Parameter
-
-
-class Difference(NamedTuple):
-    """Keys that a state lacks, and keys that the model lacks."""
-
-    missing: list[str]
-    unexpected: list[str]
 
 
 class Module:
@@ -131,31 +124,14 @@ class Module:
         for p in self.parameters():
             p.grad = None
 
-    # ---- saving
+    # ---- saving: see state.py
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all values on the host by name, a tied one under each of its names.
+        """Copies of all values on the host by name, a tied one under each of its names."""
+        return state.state_dict(self)
 
-        cost: one copy of the parameters, waited for
-        """
-        return {name: np.array(to_host(p.data)) for name, p in self.named_parameters(remove_duplicate=False)}
-
-    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> Difference:
-        """Copy values in by name, from arrays or CPU tensors of PyTorch; nothing is written on error.
-
-        strict: every name must be there and no other
-        errors: OptionError for missing or unexpected names, or tied ones that differ; ShapeError
-        """
-        mine = dict(self.named_parameters(remove_duplicate=False))
-        difference = Difference([k for k in mine if k not in state], [k for k in state if k not in mine])
-        if strict and any(difference):
-            raise OptionError(_keys(type(self).__name__, difference))
-        given = {name: np.asarray(state[name]) for name in mine if name in state}
-        _check_values(type(self).__name__, mine, given)
-        for name, value in given.items():
-            p = mine[name]
-            p.name = p.name or name
-            p.data = asarray(np.array(value, dtype=p.dtype))
-        return difference
+    def load_state_dict(self, values: dict[str, Any], strict: bool = True) -> state.Difference:
+        """Copy values in by name; strict: every name must be there and no other."""
+        return state.load_state_dict(self, values, strict)
 
     def __repr__(self) -> str:
         inside = [f"{n}: {m!r}" for n, m in vars(self).items() if isinstance(m, Module)]
@@ -175,30 +151,3 @@ def _walk(module: Module, path: str) -> Iterator[tuple[str, Module]]:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-
-def _keys(model: str, difference: Difference) -> str:
-    parts = [
-        f"{what} {', '.join(keys)}"
-        for what, keys in zip(("lacks", "has unknown"), difference, strict=True)
-        if keys
-    ]
-    return (
-        f"load_state_dict: the state {' and '.join(parts)} for {model}; rename the keys, or pass strict=False"
-    )
-
-
-def _check_values(model: str, mine: dict[str, Parameter], given: dict[str, np.ndarray]) -> None:
-    wrong = [
-        f"{k} {v.shape} instead of {mine[k].shape}" for k, v in given.items() if v.shape != mine[k].shape
-    ]
-    if wrong:
-        raise ShapeError(f"load_state_dict: {', '.join(wrong)}; is it the state of another {model}?")
-    first: dict[int, str] = {}
-    for name, value in given.items():
-        other = first.setdefault(id(mine[name]), name)
-        if other != name and not np.array_equal(value, given[other], equal_nan=True):
-            raise OptionError(
-                f"load_state_dict: {other} and {name} are one parameter of this {model} and two different "
-                "ones of the state; build the model untied"
-            )

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from mpipar.arrays import on_device, xp
-from mpipar.errors import GraphError, OptionError, ShapeError
+from mpipar.errors import GraphError, OptionError
 from mpipar.nn import Parameter, flatten_by_dtype
 from mpipar.optim import saving
+from mpipar.optim.groups import by_dtype, check_contiguous, make_groups
 from mpipar.optim.runs import runs
 from mpipar.optim.slots import Slots
-from mpipar.tensor import Tensor
 
 PIECE = 1 << 15  # numbers; six arrays of float32 are 768 KiB
 
@@ -36,18 +36,18 @@ class Optimizer:
 
     def __init__(self, parameters: Iterable[Any], **settings: Any) -> None:
         self.defaults = settings
-        self.param_groups = _groups(parameters, settings)
+        self.param_groups = make_groups(parameters, settings)
         for group in self.param_groups:
             self.check(group)
         every = [p for group in self.param_groups for p in group["params"]]
         self._frozen = [p for p in every if not p.requires_grad]
-        self._slots = [Slots(*part) for group in self.param_groups for part in _by_dtype(group)]
+        self._slots = [Slots(*part) for group in self.param_groups for part in by_dtype(group)]
         self._scratch: dict[Any, tuple[Any, Any]] = {}
         trained = [p for p in every if isinstance(p, Parameter) and p.requires_grad]
         if all(p.place is None for p in trained):  # else the layout is somebody's choice
             flatten_by_dtype(trained)
         for p in every:
-            _check_contiguous(p)
+            check_contiguous(p)
 
     def check(self, group: dict[str, Any]) -> None:
         """Refuse settings out of range."""
@@ -124,46 +124,3 @@ def decayed(x: Any, g: Any, decay: float, out: Any) -> Any:
     xp.multiply(x, decay, out=out)
     out += g
     return out
-
-
-def _groups(parameters: Iterable[Any], settings: dict[str, Any]) -> list[dict[str, Any]]:
-    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    if not given:
-        raise OptionError("an optimizer needs parameters; was model.parameters() used up before?")
-    groups = given if isinstance(given[0], dict) else [{"params": given}]
-    seen: set[int] = set()
-    made = []
-    for group in groups:
-        unknown = [k for k in group if k not in settings and k != "params"]
-        if unknown or "params" not in group:
-            raise OptionError(
-                f"a group of parameters with {', '.join(map(repr, group))}; give 'params' and any of "
-                f"{', '.join(settings)}"
-            )
-        params = group["params"]
-        params = list(dict.fromkeys([params] if isinstance(params, Tensor) else params))
-        for p in params:
-            _check_parameter(p, seen)
-        seen.update(map(id, params))
-        made.append({**settings, **group, "params": params})
-    return made
-
-
-def _check_parameter(p: Any, seen: set[int]) -> None:
-    if not isinstance(p, Tensor) or p.vjp is not None:
-        raise OptionError(f"an optimizer updates leaf tensors, not {p!r}; pass model.parameters()")
-    if id(p) in seen:
-        raise OptionError(f"{p!r} is in two groups; put it into one of them")
-
-
-def _check_contiguous(p: Tensor) -> None:
-    if not p.data.flags.c_contiguous:
-        raise ShapeError(f"{p!r} is a strided view, which no flat update can reach; copy its data first")
-
-
-def _by_dtype(group: dict[str, Any]) -> list[tuple[dict[str, Any], list[Tensor]]]:
-    kinds: dict[Any, list[Tensor]] = {}
-    for p in group["params"]:
-        if p.requires_grad:
-            kinds.setdefault(p.dtype, []).append(p)
-    return [(group, same) for same in kinds.values()]

@@ -60,7 +60,7 @@ def _load_entry(optimizer: Any, slots: Any, i: int, entry: dict[str, Any] | None
     for name in optimizer.buffers:
         if entry.get(name) is not None:
             optimizer.prepare(slots)
-            slots.of(i)[name][...] = asarray(np.array(entry[name], dtype=slots.parameters[i].dtype))
+            slots.of(i)[name][...] = asarray(np.asarray(entry[name]).astype(slots.parameters[i].dtype))
 
 
 def _check_groups(optimizer: Any, saved: list[dict[str, Any]]) -> None:
@@ -85,7 +85,8 @@ def _check_entry(optimizer: Any, p: Any, entry: dict[str, Any]) -> None:
             continue
         if name not in optimizer.buffers:
             raise OptionError(
-                f"load_state_dict: {type(optimizer).__name__} keeps no {name!r}; is it another optimizer's state?"
+                f"load_state_dict: {type(optimizer).__name__} keeps no {name!r}; "
+                "is it another optimizer's state?"
             )
         if np.shape(value) != p.shape:
             raise ShapeError(f"load_state_dict: {name} {np.shape(value)} for {p!r}; was another model saved?")

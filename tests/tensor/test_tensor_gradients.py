@@ -8,7 +8,7 @@ from tensor_cases import CASES, NOT_OPERATIONS, examples, on_backend
 
 import mpipar.tensor as mt
 from mpipar.arrays import asarray, to_host, xp
-from mpipar.errors import GraphError
+from mpipar.errors import GraphError, ShapeError
 from mpipar.tensor import Tensor, gradcheck
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -128,3 +128,17 @@ def test_small_powers_have_a_slope_at_zero(p, slope):
     x = Tensor(asarray(np.zeros(2)), requires_grad=True)
     (x**p).sum().backward()
     assert (to_host(x.grad) == slope).all()
+
+
+def test_gradcheck_wants_a_function_that_can_be_called_again():
+    shapes = iter([(2,), (1, 2), (1, 2)])
+    with pytest.raises(ShapeError, match=r"\(2,\), then \(1, 2\)"):
+        gradcheck(lambda x: x.reshape(next(shapes)), np.ones(2))
+
+
+def test_nothing_to_look_up():
+    none, w = asarray(np.zeros((0,), np.int64)), Tensor(asarray(np.ones((3, 2))), requires_grad=True)
+    y = mt.embedding(none, w)
+    y.sum().backward()
+    assert y.shape == (0, 2) and (to_host(w.grad) == 0).all()
+    assert mt.cross_entropy(y, none, reduction="sum").item() == 0
