@@ -7,6 +7,7 @@
 | MPIPAR_VALUES | 1 | record the numbers that small messages carry |
 | MPIPAR_CUDA_AWARE | 0, 1 | override the test whether MPI can read GPU memory |
 | MPIPAR_BLAS_THREADS | a count | BLAS threads a rank; default 1 |
+| XDG_CONFIG_HOME | a folder | what `mpipar calibrate` measured is kept in its mpipar/; default ~/.config |
 
 The launcher's own variables (Open MPI, PMI, Slurm) are read to notice a job that started
 as N separate worlds of one rank.
@@ -35,6 +36,7 @@ class Settings:
     values: bool
     cuda_aware: bool | None
     blas_threads: int
+    config: str  # folder of the user's own settings for mpipar; need not exist
     launcher_size: int  # ranks the launcher says it started; 1 without a launcher
     launcher_rank: int  # this rank by the launcher's word; 0 without a launcher
     launcher_variable: str | None  # where the size was read
@@ -51,6 +53,7 @@ def settings() -> Settings:
         values=bool(_flag(env, "MPIPAR_VALUES")),
         cuda_aware=_flag(env, "MPIPAR_CUDA_AWARE"),
         blas_threads=_count(env, "MPIPAR_BLAS_THREADS", default=1),
+        config=os.path.join(env.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "mpipar"),
         launcher_size=size,
         launcher_rank=rank,
         launcher_variable=variable,

@@ -73,6 +73,14 @@ class Transport(Protocol):
         """The world rank of every rank here."""
         ...
 
-    def native(self, operation: str, x: Any, out: Any, reduction: str, root: int) -> None:
-        """MPI's own collective, its hops unseen.   errors: OptionError where there is none"""
+    def nodes(self) -> list[int]:
+        """Which node every rank is on: the same number, the same shared memory."""
+        ...
+
+    def native(
+        self, operation: str, x: Any, out: Any, reduction: str, root: int, lengths: list[int] | None = None
+    ) -> None:
+        """MPI's own collective, its hops unseen.   lengths: elements of each rank's block, where
+        there are blocks;   x, out: None where this rank has none.   errors: OptionError
+        """
         ...

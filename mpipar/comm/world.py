@@ -4,13 +4,17 @@ import importlib
 import socket
 import sys
 from contextvars import ContextVar
+from dataclasses import astuple
 from pathlib import Path
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from mpipar import failure
 from mpipar.arrays import BACKEND, describe, use_device_of
 from mpipar.comm.communicator import Communicator
+from mpipar.comm.network import Network
+from mpipar.comm.network_file import load_network
 from mpipar.errors import LaunchError
 from mpipar.settings import Settings, settings
 from mpipar.trace import Recorder, prepare_folder
@@ -53,7 +57,14 @@ def _start(wanted: Settings, trace: str | Path | None, values: bool) -> Communic
         top.Barrier()
         recorder = Recorder(folder, top.rank, top.size, values=values or wanted.values)
         failure.before_the_end(recorder.flush)
-    return Communicator(transport, recorder)
+    return Communicator(transport, recorder, network=_agreed_network(top))
+
+
+def _agreed_network(top) -> Network:
+    """Rank 0's: on hosts with different files the ranks would choose different algorithms."""
+    numbers = np.array(astuple(load_network()) if top.rank == 0 else np.empty(3))
+    top.Bcast(numbers)
+    return Network(*numbers.tolist())
 
 
 def load_mpi():
