@@ -45,6 +45,7 @@ class Communicator(Messages):
         self._hops = Hops(transport.duplicate(), recorder, name)
         self._network = network
         self._splits = 0
+        self._stands_for = ""  # why a collective's algorithm is not the one asked for
         if recorder is not None:
             recorder.add_group(name, self._world_ranks)
 
@@ -78,7 +79,7 @@ class Communicator(Messages):
         out: array like x to fill, may be x itself; by default a new one.   returns: out
         """
         check_array("allreduce", x)
-        add = _combine("allreduce", x, op)
+        add = self._hops.counted(_combine("allreduce", x, op))
         out = empty_like(x) if out is None else out
         if out.shape != x.shape or out.dtype != x.dtype:
             raise ShapeError(
@@ -104,7 +105,7 @@ class Communicator(Messages):
         x: (n, …) -> (about n/size, …), a new array
         """
         _check_blocks("reduce_scatter", x)
-        add = _combine("reduce_scatter", x, op)
+        add = self._hops.counted(_combine("reduce_scatter", x, op))
         chosen = self._choose("reduce_scatter", algorithm, x.nbytes)
         with _Call(self, "reduce_scatter", x, chosen, op):
             rows, work = part_lengths(len(x), self.size), empty_like(x)
@@ -158,6 +159,7 @@ class Communicator(Messages):
         if color is not None and color < 0:
             raise MessageError(f"split: color {color} is negative; use None to stay out")
         number, self._splits = self._splits, self._splits + 1
+        self._stands_for = ""
         with _Call(self, "split", NOTHING, "native"):
             transport = self._transport.split(color, key)
         if transport is None:
@@ -165,7 +167,12 @@ class Communicator(Messages):
         return Communicator(transport, self._recorder, f"{self.name}/{number}:{color}", self._network)
 
     def _choose(self, operation: str, algorithm: str, nbytes: int) -> str:
-        return collectives.choose(operation, algorithm, nbytes, self.size, self._network)
+        chosen = collectives.choose(operation, algorithm, nbytes, self.size, self._network)
+        self._stands_for = ""
+        if chosen == "native" and not self._transport.has_native:
+            chosen = collectives.choose(operation, "auto", nbytes, self.size, self._network)
+            self._stands_for = " (for native)"
+        return chosen
 
     def _native(self, operation: str, x: Any, out: Any, op: str = "sum", root: int = 0) -> None:
         wire = self._hops._wire
@@ -202,7 +209,7 @@ class _Call:
         event = Event(
             self._seq, operation, self._start, recorder.clock(), comm.name,
             comm._world_ranks[root] if root >= 0 else -1, -1, x.nbytes, CARRIED[x.dtype], x.shape,
-            algorithm, op, step=recorder.step, site=self._site, scope=recorder.scope_path,
+            algorithm + comm._stands_for, op, step=recorder.step, site=self._site, scope=recorder.scope_path,
         )  # fmt: skip
         recorder.add(event)
 

@@ -3,6 +3,7 @@
 import importlib
 import socket
 import sys
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mpipar.trace import Recorder, prepare_folder
 
 # a context variable: a virtual rank has a context, and so a world, of its own
 _world: ContextVar[Communicator | None] = ContextVar("world", default=None)
+_virtual: ContextVar[tuple[int, Callable[..., Communicator]] | None] = ContextVar("virtual", default=None)
 
 
 def world(trace: str | Path | None = None, values: bool = False) -> Communicator:
@@ -30,9 +32,28 @@ def world(trace: str | Path | None = None, values: bool = False) -> Communicator
     """
     current = _world.get()
     if current is None:
-        current = _start(settings(), trace, values)
+        virtual = _virtual.get()
+        make = _start if virtual is None else virtual[1]
+        current = make(settings(), trace, values)
         _world.set(current)
     return current
+
+
+def rank_here() -> int:
+    """This rank's number, also before `world()`: a virtual rank's own, else the launcher's word."""
+    virtual = _virtual.get()
+    return settings().launcher_rank if virtual is None else virtual[0]
+
+
+def is_virtual() -> bool:
+    """Whether this is a virtual rank."""
+    return _virtual.get() is not None
+
+
+def world_made_by(make: Callable[..., Communicator], rank: int) -> None:
+    """In this context, `world()` is what make(settings, trace, values) returns, on this rank."""
+    _world.set(None)
+    _virtual.set((rank, make))
 
 
 def _start(wanted: Settings, trace: str | Path | None, values: bool) -> Communicator:
