@@ -4,11 +4,14 @@ A blocked greenlet keeps its frames, so the line, the communicator and the colle
 from there when they are asked for, and a message that arrives costs nothing.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from greenlet import getcurrent
 
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG
 from mpipar.errors import DeadlockError
@@ -34,11 +37,13 @@ class Waiting:
     """What one rank waits for.   peer: a world rank, ANY_SOURCE, or -2 where it is all of `missing`
 
     op: send, recv, sendrecv, wait, test, split      collective: "" outside of one
+    side: what the peer is to it: source or dest
     ended: the rank has ended and waits for nothing; the other fields are empty
     """
 
     rank: int
     op: str = ""
+    side: str = ""
     peer: int = -2
     tag: int = ANY_TAG
     comm: str = ""
@@ -47,10 +52,23 @@ class Waiting:
     missing: tuple[int, ...] = ()
     ended: bool = False
 
+    def call(self) -> str:
+        """As recv(source=1, tag=7) of allreduce at train.py:42"""
+        on = f" on {self.comm}" if self.comm not in ("", "world") else ""
+        part = f" of {self.collective}" if self.collective else ""
+        if self.peer == -2:
+            more = ", …" if len(self.missing) > LISTED else ""
+            return (
+                f"{self.op}{on} at {self.site}, for rank {', '.join(map(str, self.missing[:LISTED]))}{more}"
+            )
+        peer = "ANY_SOURCE" if self.peer == ANY_SOURCE else self.peer
+        tag = "" if self.tag == ANY_TAG else f", tag={self.tag}"
+        return f"{self.op}({self.side}={peer}{tag}){part}{on} at {self.site}"
+
 
 def where_is(frame: FrameType | None) -> Where | None:
     """The communicator's method that a rank is in, seen from any frame below it."""
-    calls = [f for f in _inside(frame) if hasattr(f.f_locals.get("self"), "name")]
+    calls = [f for f in inside(frame) if hasattr(f.f_locals.get("self"), "name")]
     if not calls:
         return None
     outer = calls[-1]
@@ -61,30 +79,25 @@ def where_is(frame: FrameType | None) -> Where | None:
     return Where(inner, outer.f_locals["self"].name, collective, site, outer)
 
 
-def waiting_ranks(ranks: list[Any]) -> list[Waiting]:
-    """What each rank of a simulation waits for."""
-    return [_waiting(rank) for rank in ranks]
-
-
 def deadlock_error(ranks: list[Any]) -> DeadlockError:
     """The error that says so.   waiting: the list of Waiting, one a rank"""
-    waiting = waiting_ranks(ranks)
-    error = DeadlockError(describe(waiting))
-    error.waiting = waiting
+    stuck = [waiting(rank) for rank in ranks]
+    error = DeadlockError(describe(stuck))
+    error.waiting = stuck
     return error
 
 
-def describe(waiting: list[Waiting]) -> str:
+def describe(ranks: list[Waiting]) -> str:
     """The verdict: who waits for whom and where, the cycle, and the remedy."""
-    stuck = [w for w in waiting if not w.ended]
-    cycle = find_cycle(waiting)
+    stuck = [w for w in ranks if not w.ended]
+    cycle = find_cycle(ranks)
     first = [w for w in stuck if w.rank in cycle] or stuck
     listed = (first + [w for w in stuck if w not in first])[:LISTED]
     lines = ["deadlock: nobody can go on"]
-    lines += [f"  rank {w.rank} waits in {_call(w)}" for w in listed]
+    lines += [f"  rank {w.rank} waits in {w.call()}" for w in listed]
     if len(stuck) > len(listed):
         lines.append(f"  … and {len(stuck) - len(listed)} more ranks wait")
-    gone = sorted({w.peer for w in stuck if w.peer >= 0 and waiting[w.peer].ended})
+    gone = sorted({w.peer for w in stuck if w.peer >= 0 and ranks[w.peer].ended})
     lines += [f"  rank {rank} has ended" for rank in gone[:LISTED]]
     if cycle:
         shown = [*cycle[:LISTED], *(["…"] if len(cycle) > LISTED else []), cycle[0]]
@@ -92,14 +105,14 @@ def describe(waiting: list[Waiting]) -> str:
     return "\n".join([*lines, _remedy(stuck, gone, cycle)])
 
 
-def find_cycle(waiting: list[Waiting]) -> list[int]:
+def find_cycle(ranks: list[Waiting]) -> list[int]:
     """Ranks that wait for each other in a circle, the lowest first; [] where there is none."""
-    for start in waiting:
+    for start in ranks:
         path: list[int] = []
         rank = start.rank
         while rank >= 0 and rank not in path:
             path.append(rank)
-            now = waiting[rank]
+            now = ranks[rank]
             rank = next(iter(now.missing), -1) if now.peer == -2 else now.peer
         if rank >= 0:
             cycle = path[path.index(rank) :]
@@ -108,17 +121,28 @@ def find_cycle(waiting: list[Waiting]) -> list[int]:
     return []
 
 
-def _inside(frame: FrameType | None) -> Iterator[FrameType]:
+def inside(frame: FrameType | None) -> Iterator[FrameType]:
     """The frames of mpipar/comm, from the innermost to the user's."""
     while frame is not None and frame.f_code.co_filename.startswith(HERE):
         yield frame
         frame = frame.f_back
 
 
-def _waiting(rank: Any) -> Waiting:
+def frame_of(rank: Any) -> FrameType | None:
+    """The innermost frame of a rank that waits, also of one that lets messages arrive meanwhile."""
+    if rank.greenlet is not getcurrent():
+        return rank.greenlet.gr_frame
+    frame = sys._getframe()
+    while frame is not None and not (frame.f_code.co_name == "block" and next(inside(frame), None)):
+        frame = frame.f_back
+    return frame
+
+
+def waiting(rank: Any) -> Waiting:
+    """What a rank of a simulation waits for."""
     if rank.ended or rank.waiting is None:
         return Waiting(rank.number, ended=rank.ended)
-    pending, where = rank.waiting, where_is(rank.greenlet.gr_frame)
+    pending, where = rank.waiting, where_is(frame_of(rank))
     op, comm, collective, site = (
         (where.op, where.comm, where.collective, where.site) if where else (pending.op, "", "", "")
     )
@@ -126,21 +150,9 @@ def _waiting(rank: Any) -> Waiting:
         numbers = pending.group.numbers
         missing = tuple(number for r, number in enumerate(numbers) if r not in pending.given)
         return Waiting(rank.number, "split", comm=comm, site=site, missing=missing)
-    peer = pending.source if pending.op == "recv" else pending.dest
+    side, peer = ("source", pending.source) if pending.op == "recv" else ("dest", pending.dest)
     world = ANY_SOURCE if peer == ANY_SOURCE else pending.home.group.numbers[peer]
-    return Waiting(rank.number, op, world, pending.tag, comm, collective, site)
-
-
-def _call(w: Waiting) -> str:
-    on = f" on {w.comm}" if w.comm not in ("", "world") else ""
-    inside = f" of {w.collective}" if w.collective else ""
-    if w.peer == -2:
-        ranks = ", ".join(map(str, w.missing[:LISTED])) + (", …" if len(w.missing) > LISTED else "")
-        return f"{w.op}{on} at {w.site}, for rank {ranks}"
-    side = "dest" if w.op == "send" else "source" if w.op == "recv" else "peer"
-    peer = "ANY_SOURCE" if w.peer == ANY_SOURCE else w.peer
-    tag = "" if w.tag == ANY_TAG else f", tag={w.tag}"
-    return f"{w.op}({side}={peer}{tag}){inside}{on} at {w.site}"
+    return Waiting(rank.number, op, side, world, pending.tag, comm, collective, site)
 
 
 def _remedy(stuck: list[Waiting], gone: list[int], cycle: list[int]) -> str:

@@ -4,6 +4,7 @@ The times are those of network.py. `arrive`, called by the scheduler at its time
 byte at the receiver; of a rendezvous, first the question whether it may come.
 """
 
+import sys
 from functools import partial
 from heapq import heappush
 from time import thread_time
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from greenlet import getcurrent
 
+from mpipar.comm.deadlock import where_is
 from mpipar.comm.network import Topology
 from mpipar.comm.scheduler import Rank, Scheduler, wrong_thread
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Status, too_long
@@ -315,6 +317,8 @@ class VirtualTransport:
         else:
             message.data, message.ready = buffer, me.clock
             message.sending = Sending(self, buffer, dest, tag, None)
+        if scheduler.before_message is not None:
+            message.site = where_is(sys._getframe())
         heappush(scheduler.heap, (begin + message.link.alpha, me.number, scheduler.next(), message))
         return message.sending
 

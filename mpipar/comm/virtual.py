@@ -17,7 +17,7 @@ from mpipar.comm.communicator import Communicator
 from mpipar.comm.mailbox import Group, VirtualTransport
 from mpipar.comm.network import Network, Topology, load_topology, one_node
 from mpipar.comm.scheduler import Rank, Scheduler
-from mpipar.comm.world import world, world_made_by
+from mpipar.comm.world import virtual_job, world, world_made_by
 from mpipar.settings import Settings, settings
 from mpipar.trace import Recorder, prepare_folder
 
@@ -64,7 +64,7 @@ class Job:
     def run(self, body: Callable[[int], Any]) -> list[Any]:
         """body(rank) on every rank.   returns: their results;   errors: as `run` above"""
         try:
-            with threadpool_limits(settings().blas_threads):
+            with virtual_job(), threadpool_limits(settings().blas_threads):
                 return self.scheduler.run(body, self._prepare)
         finally:
             for rank, recorder in self._recorders.items():

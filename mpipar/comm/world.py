@@ -4,6 +4,7 @@ import importlib
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mpipar.trace import Recorder, prepare_folder
 # a context variable: a virtual rank has a context, and so a world, of its own
 _world: ContextVar[Communicator | None] = ContextVar("world", default=None)
 _virtual: ContextVar[tuple[int, Callable[..., Communicator]] | None] = ContextVar("virtual", default=None)
+_virtual_jobs: list[bool] = []  # one for each that runs in this process
 
 
 def world(trace: str | Path | None = None, values: bool = False) -> Communicator:
@@ -33,6 +35,11 @@ def world(trace: str | Path | None = None, values: bool = False) -> Communicator
     current = _world.get()
     if current is None:
         virtual = _virtual.get()
+        if virtual is None and _virtual_jobs:
+            raise LaunchError(
+                "a thread of a virtual rank has no world; call mpipar.world() in the rank itself, and leave "
+                "sending and receiving to it, or run the script under mpirun"
+            )
         make = _start if virtual is None else virtual[1]
         current = make(settings(), trace, values)
         _world.set(current)
@@ -48,6 +55,16 @@ def rank_here() -> int:
 def is_virtual() -> bool:
     """Whether this is a virtual rank."""
     return _virtual.get() is not None
+
+
+@contextmanager
+def virtual_job():
+    """While virtual ranks run in this process."""
+    _virtual_jobs.append(True)
+    try:
+        yield
+    finally:
+        _virtual_jobs.pop()
 
 
 def world_made_by(make: Callable[..., Communicator], rank: int) -> None:
