@@ -115,15 +115,15 @@ def run_ranks(size: int, program: list[str], limit: float = 60, **environment: s
     )
 
 
-def run_python(program: list[str], limit: float = 60, **environment: str):
-    """Run python with these arguments, without mpirun."""
+def run_python(program: list[str], limit: float = 60, keys: str | None = None, **environment: str):
+    """Run python with these arguments, without mpirun.   keys: what it reads from standard input"""
     environ = find_launcher().environment(**environment)
     return subprocess.run(
         [sys.executable, *program],
         check=False,
         capture_output=True,
         text=True,
-        stdin=subprocess.DEVNULL,
+        input=keys or "",
         env=environ,
         timeout=limit,
     )

@@ -68,7 +68,7 @@ class Waiting:
 
 def where_is(frame: FrameType | None) -> Where | None:
     """The communicator's method that a rank is in, seen from any frame below it."""
-    calls = [f for f in inside(frame) if hasattr(f.f_locals.get("self"), "name")]
+    calls = [f for f in inside(frame) if _communicator(f) is not None]
     if not calls:
         return None
     outer = calls[-1]
@@ -76,7 +76,7 @@ def where_is(frame: FrameType | None) -> Where | None:
     name = outer.f_code.co_name
     collective = name if name in COLLECTIVES and inner != name else ""
     site = call_site(outer.f_back) if outer.f_back is not None else ""
-    return Where(inner, outer.f_locals["self"].name, collective, site, outer)
+    return Where(inner, _communicator(outer).name, collective, site, outer)
 
 
 def deadlock_error(ranks: list[Any]) -> DeadlockError:
@@ -119,6 +119,13 @@ def find_cycle(ranks: list[Waiting]) -> list[int]:
             low = cycle.index(min(cycle))
             return cycle[low:] + cycle[:low]
     return []
+
+
+def _communicator(frame: FrameType) -> Any:
+    """The communicator whose method, or whose request's method, this is."""
+    holder = frame.f_locals.get("self")
+    comm = getattr(holder, "_comm", holder)
+    return comm if hasattr(comm, "name") else None
 
 
 def inside(frame: FrameType | None) -> Iterator[FrameType]:

@@ -8,6 +8,7 @@ quit (q)             end the run here
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ class Stepper:
         sender, receiver = message.sender.number, message.home.me.number
         screen, where = self._screen, message.site
         part = f", in {where.collective} on {where.comm}" if where and where.collective else ""
-        site = f", {where.site}" if where else ""
+        site = f", {file_line(where.site)}" if where else ""
         screen.print()
         screen.print(Text(f"message {self._count} at {readable_time(time)}{part}{site}", style="bold"))
         data, nbytes = message.data, readable_bytes(message.nbytes)
@@ -102,8 +103,16 @@ class Stepper:
         if rank.ended or not rank.started:
             return str(rank.number), clock, "has ended" if rank.ended else "has not begun", ""
         where = where_is(frame_of(rank))
-        does = waiting(rank).call() if rank.waiting is not None else "is on its way"
+        if rank.waiting is None:
+            return str(rank.number), clock, "is on its way", numbers(working_array(where, None))
+        call = waiting(rank)
+        does = replace(call, site=file_line(call.site)).call()
         return str(rank.number), clock, does, numbers(working_array(where, rank.waiting))
+
+
+def file_line(site: str) -> str:
+    """file:line without the folder."""
+    return site.rpartition("/")[2]
 
 
 def working_array(where: Any, pending: Any) -> Any:
