@@ -183,7 +183,12 @@ def _is_there(me: Snapshot, sender: Snapshot) -> bool:
     """Whether the sender has sent what this rank waits for."""
     doing, received = me.doing, dict(me.received)
     for (peer, comm, tag), channel in sender.sent:
-        if peer != me.rank or comm != doing.comm or doing.tag not in (tag, ANY_TAG) or (tag == HOPS) != (doing.tag == HOPS):
+        if (
+            peer != me.rank
+            or comm != doing.comm
+            or doing.tag not in (tag, ANY_TAG)
+            or (tag == HOPS) != (doing.tag == HOPS)
+        ):
             continue
         mine = received.get((sender.rank, comm, tag))
         need = doing.need or (mine.posted if mine else 0) + 1
@@ -231,7 +236,9 @@ def _line(state: Snapshot) -> str:
     comm, number = state.inside
     entered = state.calls[comm].last[-1]
     whom = "" if doing.op == "native" else f", for rank {doing.peer}"
-    return f"rank {state.rank}  waits in {entered.kind}, collective {number} of {comm}{whom} at {entered.site}"
+    return (
+        f"rank {state.rank}  waits in {entered.kind}, collective {number} of {comm}{whom} at {entered.site}"
+    )
 
 
 def _left_unreceived(waiting: States, states: States, size: int) -> Verdict | None:
@@ -280,7 +287,9 @@ def _missing(waiting: States, states: States, size: int) -> Verdict | None:
         kind = me.calls[comm].last[-1].kind
         lines = [f"rank {r}  has ended" for r in absent if states[r].doing.op == "gone"]
         named = ", ".join(f"rank {r}" for r in absent)
-        return Verdict("missing collective", blame, [*lines, f"{kind}, collective {number} of {comm}, lacks {named}"])
+        return Verdict(
+            "missing collective", blame, [*lines, f"{kind}, collective {number} of {comm}, lacks {named}"]
+        )
     return None
 
 
@@ -340,4 +349,3 @@ def find_leftovers(states: States) -> Verdict | None:
                 lines = [what, f"rank {dest}  has ended without receiving it"]
                 return Verdict("message never received", [(sender, run.site)], lines)
     return None
-

@@ -142,7 +142,9 @@ class Ledger:
         self.steps: list[Step] = []
 
     # ---- messages
-    def sending(self, peer: int, comm: str, tag: int, dtype: str, nbytes: int, frame: Any, blocking=True) -> int:
+    def sending(
+        self, peer: int, comm: str, tag: int, dtype: str, nbytes: int, frame: Any, blocking=True
+    ) -> int:
         """A send starts.   returns: its number in the channel"""
         channel = self.sent.get((peer, comm, tag))
         if channel is None:

@@ -60,5 +60,3 @@ def _cycle(left: dict[int, Step]) -> list[int]:
                 return [*path[path.index(following) :], following]
             path.append(following)
     return []
-
-
