@@ -56,6 +56,7 @@ class Communicator(Messages):
         self.nodes = transport.nodes() if nodes is None else nodes  # which node each rank is on
         self.network = network  # what "auto" predicts with
         self._hops = Hops(transport.duplicate(), recorder, name, self.nodes)
+        self._checked = transport if transport.ledger is not None else None
         self._splits = 0
         self._stands_for = ""  # why a collective's algorithm is not the one asked for
         if recorder is not None:
@@ -311,12 +312,15 @@ class _Call:
     def __init__(
         self, comm: Communicator, operation: str, x: Any, algorithm: str, op: str = "", root: int = -1
     ) -> None:
-        self._comm, self._recorder = comm, comm._recorder
-        if self._recorder is not None:
+        self._comm, self._recorder, self._checked = comm, comm._recorder, comm._checked
+        if self._recorder is not None or self._checked is not None:
             self._what = (operation, x, algorithm, op, root)
             self._site = call_site(sys._getframe(2))
 
     def __enter__(self) -> None:
+        if self._checked is not None:
+            operation, x, algorithm, op, root = self._what
+            self._checked.entering(operation, root, op, x, algorithm, self._site)
         if self._recorder is not None:
             self._seq, self._start = self._recorder.begin(), self._recorder.clock()
             self._comm._hops.parent = self._seq
@@ -324,6 +328,8 @@ class _Call:
     def __exit__(self, error: object, *_: object) -> None:
         recorder, comm = self._recorder, self._comm
         comm._hops.phase = ""
+        if self._checked is not None and error is None:
+            self._checked.left()
         if recorder is None or error is not None:
             return
         operation, x, algorithm, op, root = self._what

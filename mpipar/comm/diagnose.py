@@ -13,6 +13,8 @@ after, u had gone on before w did. Either contradicts, so nobody in the set goes
 
 from collections import Counter
 
+import numpy as np
+
 from mpipar.comm.ledger import HOPS, Calls, Doing, Entered, Snapshot
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG
 from mpipar.comm.verdict import Verdict
@@ -103,10 +105,14 @@ def find_wrong_message(states: States) -> Verdict | None:
 def _wrong_message(sender: int, sent, receiver: int, mine, tag: int) -> Verdict:
     kind = "message dtype" if sent.dtype != mine.dtype else "message size"
     lines = [
-        f"rank {sender}  sends {sent.nbytes} bytes of {sent.dtype} (tag {tag}) at {sent.site}",
-        f"rank {receiver}  receives {mine.nbytes} bytes of {mine.dtype} at {mine.site}",
+        f"rank {sender}  sends {sent.nbytes} bytes of {_name(sent.dtype)} (tag {tag}) at {sent.site}",
+        f"rank {receiver}  receives {mine.nbytes} bytes of {_name(mine.dtype)} at {mine.site}",
     ]
     return Verdict(kind, [(receiver, mine.site), (sender, sent.site)], lines)
+
+
+def _name(code: str) -> str:
+    return np.dtype(code).name
 
 
 # ---- deadlocks
@@ -161,7 +167,6 @@ def _send_goes(me: Snapshot, dest: int, tag: int, need: int, stuck, states: Stat
 
 
 def _receive_goes(me: Snapshot, stuck: set[int], states: States, size: int) -> bool:
-    doing = me.doing
     sources = _sources(me, states, size)
     if any(source not in stuck for source in sources):
         return True
@@ -232,13 +237,29 @@ def _explain(waiting: States, stuck: set[int], states: States, size: int) -> Ver
 def _line(state: Snapshot) -> str:
     doing = state.doing
     if state.inside is None:
-        return f"rank {state.rank}  waits in {doing.shown or doing.op} at {doing.site}"
+        return f"rank {state.rank}  waits in {_call(doing)} at {doing.site}"
     comm, number = state.inside
     entered = state.calls[comm].last[-1]
     whom = "" if doing.op == "native" else f", for rank {doing.peer}"
     return (
         f"rank {state.rank}  waits in {entered.kind}, collective {number} of {comm}{whom} at {entered.site}"
     )
+
+
+def _call(doing: Doing) -> str:
+    """The call as the user wrote it."""
+    tag = "" if doing.tag == ANY_TAG else f", tag={doing.tag}"
+    on = "" if doing.comm == "world" else f" on {doing.comm}"
+    source = "ANY_SOURCE" if doing.peer == ANY_SOURCE else doing.peer
+    if doing.op == "native":
+        return f"a collective{on}"
+    if doing.op == "sendrecv":
+        return f"sendrecv(dest={doing.dest}, source={source}{tag}){on}"
+    if doing.op in ("send", "wait send"):
+        name = "send" if doing.op == "send" else "wait of isend"
+        return f"{name}(dest={doing.peer}{tag}){on}, {doing.nbytes} bytes"
+    name = {"recv": "recv", "poll": "test of irecv"}.get(doing.op, "wait of irecv")
+    return f"{name}(source={source}{tag}){on}"
 
 
 def _left_unreceived(waiting: States, states: States, size: int) -> Verdict | None:

@@ -14,6 +14,8 @@ from mpipar.errors import OptionError
 class GroupTransport:
     """The transport `whole`, as seen by `ranks` of it, of which this rank must be one."""
 
+    ledger = None  # the whole transport keeps it
+
     def __init__(self, whole: Transport, ranks: list[int]) -> None:
         self._whole, self._ranks = whole, ranks
         self.rank, self.size = ranks.index(whole.rank), len(ranks)

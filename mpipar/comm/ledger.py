@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG
-from mpipar.trace import call_site
 
 HOPS = -9  # the tag of messages inside collectives
 RUNS_KEPT = 256  # of a channel: stretches of messages alike
@@ -37,7 +36,6 @@ class Doing(msgspec.Struct, array_like=True, frozen=True):
     dest_tag: int = 0
     dest_need: int = 0
     site: str = ""
-    shown: str = ""  # the call as the user wrote it
 
 
 class Run(msgspec.Struct, array_like=True):
@@ -140,18 +138,19 @@ class Ledger:
         self._last: dict[str, deque] = {}
         self.wild = 0
         self.steps: list[Step] = []
+        self.requests: dict[int, Any] = {}  # under way
 
     # ---- messages
     def sending(
-        self, peer: int, comm: str, tag: int, dtype: str, nbytes: int, frame: Any, blocking=True
+        self, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str, blocking: bool = True
     ) -> int:
         """A send starts.   returns: its number in the channel"""
         channel = self.sent.get((peer, comm, tag))
         if channel is None:
             channel = self.sent[peer, comm, tag] = Channel()
-        return channel.note(dtype, nbytes, call_site(frame), blocking)
+        return channel.note(dtype, nbytes, site, blocking)
 
-    def receiving(self, peer: int, comm: str, tag: int, dtype: str, nbytes: int, frame: Any) -> int:
+    def receiving(self, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str) -> int:
         """A receive is posted.   returns: its number in the channel, 0 with a wildcard"""
         if peer == ANY_SOURCE or tag == ANY_TAG:
             self.wild += 1
@@ -159,16 +158,16 @@ class Ledger:
         channel = self.received.get((peer, comm, tag))
         if channel is None:
             channel = self.received[peer, comm, tag] = Channel()
-        return channel.note(dtype, nbytes, call_site(frame))
+        return channel.note(dtype, nbytes, site)
 
-    def got(self, number: int, peer: int, comm: str, tag: int, dtype: str, nbytes: int, frame: Any) -> int:
+    def got(self, number: int, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str) -> int:
         """A receive is done; peer and tag are the message's own.   returns: its number"""
         channel = self.received.get((peer, comm, tag))
         if channel is None:
             channel = self.received[peer, comm, tag] = Channel()
         if number == 0:
             self.wild -= 1
-            number = channel.note(dtype, nbytes, call_site(frame))
+            number = channel.note(dtype, nbytes, site)
         channel.done += 1
         return number
 

@@ -24,6 +24,7 @@ class Messages:
         self.rank, self.size, self.name = transport.rank, transport.size, name
         self._transport, self._recorder = transport, recorder
         self._tag_limit = transport.tag_limit
+        transport.name = name
         self._world_ranks = transport.ranks_in_world()
         self._wire = Wire(transport, recorder)
 

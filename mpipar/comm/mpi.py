@@ -48,9 +48,13 @@ class MpiTransport:
     """Messages over one MPI communicator."""
 
     has_native = True
+    ledger = None
 
     def __init__(self, comm: MPI.Intracomm, node_of: list[int] | None = None) -> None:
         self._comm = comm
+        self._send, self._isend = comm.Send, comm.Isend
+        if settings().check == "strict":  # a send that waits for its receiver hides no deadlock
+            self._send, self._isend = comm.Ssend, comm.Issend
         self._node_of = _ask_nodes() if node_of is None else node_of  # by world rank
         self.rank, self.size = comm.rank, comm.size
         self.reads_device = cuda_aware()
@@ -62,7 +66,7 @@ class MpiTransport:
         pass  # the clock runs by itself
 
     def send(self, buffer: np.ndarray, dest: int, tag: int) -> None:
-        self._comm.Send(buffer, dest, tag)
+        self._send(buffer, dest, tag)
 
     def recv(self, buffer: np.ndarray, source: int, tag: int) -> Status:
         status = MPI.Status()
@@ -79,7 +83,7 @@ class MpiTransport:
         return _status(status)
 
     def isend(self, buffer: np.ndarray, dest: int, tag: int) -> MpiPending:
-        return MpiPending(self._comm.Isend(buffer, dest, tag), buffer)
+        return MpiPending(self._isend(buffer, dest, tag), buffer)
 
     def irecv(self, buffer: np.ndarray, source: int, tag: int) -> MpiPending:
         return MpiPending(self._comm.Irecv(buffer, *_wildcards(source, tag)), buffer)
@@ -87,10 +91,6 @@ class MpiTransport:
     def split(self, color: int | None, key: int) -> "MpiTransport | None":
         comm = self._comm.Split(MPI.UNDEFINED if color is None else color, key)
         return None if comm == MPI.COMM_NULL else MpiTransport(comm, self._node_of)
-
-    def split_by_node(self) -> "MpiTransport":
-        """Collective: the ranks that share memory with this one."""
-        return MpiTransport(self._comm.Split_type(MPI.COMM_TYPE_SHARED), self._node_of)
 
     def duplicate(self) -> "MpiTransport":
         return MpiTransport(self._comm.Dup(), self._node_of)
@@ -121,10 +121,15 @@ class MpiTransport:
         calls[operation]()
 
 
+def node_of(comm: MPI.Intracomm) -> MPI.Intracomm:
+    """Collective: the ranks that share memory with this one."""
+    return comm.Split_type(MPI.COMM_TYPE_SHARED)
+
+
 def _ask_nodes() -> list[int]:
     """Collective over the world: for every rank, the first rank that shares memory with it."""
     world = MPI.COMM_WORLD
-    node = world.Split_type(MPI.COMM_TYPE_SHARED)
+    node = node_of(world)
     first, all_first = np.array([world.rank]), np.empty(world.size, np.int64)
     node.Bcast(first)
     world.Allgather(first, all_first)

@@ -45,6 +45,8 @@ class Transport(Protocol):
     rank: int
     size: int
     tag_limit: int  # the largest tag
+    name: str  # of the communicator, which sets it
+    ledger: Any  # where messages are written down for checking, None where they are not
     reads_device: bool  # True where GPU memory may be handed over as it is
     has_native: bool  # False where `native` is not offered
 
