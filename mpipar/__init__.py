@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 # name -> the package it comes from; a package that is not used is not imported
 _PACKAGES = ("arrays", "comm", "data", "nn", "optim", "parallel", "tensor", "trace", "view")
+_MODULES = {"virtual": "comm.virtual"}  # modules that are found by a short name
 _NAMES = {
     "ANY_SOURCE": "comm",
     "ANY_TAG": "comm",
@@ -26,12 +27,14 @@ _NAMES = {
     "no_grad": "tensor",
     "world": "comm",
 }
-__all__ = [*_PACKAGES, *_NAMES]  # noqa: PLE0604
+__all__ = [*_PACKAGES, *_MODULES, *_NAMES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return importlib.import_module(f"mpipar.{name}")
+    if name in _MODULES:
+        return importlib.import_module(f"mpipar.{_MODULES[name]}")
     if name in _NAMES:
         return getattr(importlib.import_module(f"mpipar.{_NAMES[name]}"), name)
     raise AttributeError(f"mpipar has no {name!r}; it offers {', '.join(__all__)}")

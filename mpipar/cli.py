@@ -45,6 +45,37 @@ def run(
     os.execve(command[0], command, launcher.environment())
 
 
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+    }
+)
+def sim(
+    context: typer.Context,
+    script: Annotated[str, typer.Argument(help="A Python script; what follows is passed to it.")],
+    ranks: Annotated[int, typer.Option("-n", "--ranks", help="How many virtual ranks.")] = 4,
+    network: Annotated[
+        str | None, typer.Option(help="A TOML file of links and their times; default: one node.")
+    ] = None,
+    compute: Annotated[
+        str, typer.Option(help="measured: computing takes its time; none: only messages do.")
+    ] = "none",
+    step: Annotated[bool, typer.Option("--step", help="Stop before each message.")] = False,
+) -> None:
+    """Run a script on virtual ranks, in one process and in virtual time."""
+    from mpipar.comm.sim import run_script
+    from mpipar.comm.virtual import topology_of
+
+    watch = None
+    if step:
+        from mpipar.view.step import Stepper
+
+        watch = Stepper
+    sys.exit(run_script(script, context.args, ranks, topology_of(network), compute, watch))
+
+
 @app.command()
 def calibrate(
     as_json: Json = False,

@@ -38,6 +38,10 @@ class MessageError(MpiparError, ValueError):
     """A message that cannot be sent or received as asked: peer, tag, size, dtype."""
 
 
+class DeadlockError(MpiparError, RuntimeError):
+    """Ranks that wait for each other, so that none of them can go on."""
+
+
 class LayoutError(MpiparError, ValueError):
     """Sizes that the ranks of a layout cannot share."""
 

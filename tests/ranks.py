@@ -1,12 +1,13 @@
-"""Tests that run on several ranks under a real mpirun.
+"""Tests that run on several ranks, under a real mpirun and on virtual ranks.
 
     @ranks(1, 2, 3, 4)
     def test_sum(world):
         assert world.allreduce(np.ones(3))[0] == world.size
 
-Pytest sees one test a rank count. The first of them that is asked for starts one mpirun, which
-runs every selected test of that rank count, so that many tests cost one launch. A test that
-fails or hangs on any rank ends that launch; the rest runs in a new one.
+Pytest sees one test a transport and rank count, as test_sum[mpirun-3]. The first mpirun test of
+a rank count that is asked for starts one mpirun, which runs every selected test of that count,
+so that many tests cost one launch. A test that fails or hangs on any rank ends that launch; the
+rest runs in a new one. Virtual ranks run in pytest's own process.
 """
 
 import json
@@ -17,17 +18,26 @@ from pathlib import Path
 import pytest
 
 from mpipar.comm import find_launcher
+from mpipar.comm.virtual import run as run_virtual
 
 RUNNER = Path(__file__).parent / "rank_runner.py"
 LIMIT = 240  # s for one launch; rank_runner.py limits each test
 
 
-def ranks(*sizes):
-    """Run the decorated function(world) as a test at each of these rank counts."""
+def ranks(*sizes, virtual=None):
+    """Run the decorated function(world) as a test at each of these rank counts.
+
+    virtual: the counts on virtual ranks, by default the same; () where only a real MPI will do
+    """
+    where = [("mpirun", size) for size in sizes]
+    where += [("virtual", size) for size in (sizes if virtual is None else virtual)]
 
     def decorate(check):
-        @pytest.mark.parametrize("size", sizes)
-        def test(size, mpirun_batches):
+        @pytest.mark.parametrize("transport, size", where)
+        def test(transport, size, mpirun_batches):
+            if transport == "virtual":
+                run_virtual(check, size)
+                return
             failure = mpirun_batches.failure_of(check.__module__, check.__name__, size)
             if failure:
                 pytest.fail(failure, pytrace=False)
@@ -46,7 +56,7 @@ class Batches:
         self._selected: dict[int, list[tuple[str, str, str]]] = {}
         for item in items:
             function = getattr(item, "function", None)
-            if hasattr(function, "check"):
+            if hasattr(function, "check") and item.callspec.params["transport"] == "mpirun":
                 where = (str(item.path), function.check.__module__, function.check.__name__)
                 self._selected.setdefault(item.callspec.params["size"], []).append(where)
         self._failures: dict[int, dict[tuple[str, str], str]] = {}
@@ -105,15 +115,15 @@ def run_ranks(size: int, program: list[str], limit: float = 60, **environment: s
     )
 
 
-def run_python(program: list[str], limit: float = 60, **environment: str):
-    """Run python with these arguments, without mpirun."""
+def run_python(program: list[str], limit: float = 60, keys: str | None = None, **environment: str):
+    """Run python with these arguments, without mpirun.   keys: what it reads from standard input"""
     environ = find_launcher().environment(**environment)
     return subprocess.run(
         [sys.executable, *program],
         check=False,
         capture_output=True,
         text=True,
-        stdin=subprocess.DEVNULL,
+        input=keys or "",
         env=environ,
         timeout=limit,
     )

@@ -57,6 +57,7 @@ class Communicator(Messages):
         self.network = network  # what "auto" predicts with
         self._hops = Hops(transport.duplicate(), recorder, name, self.nodes)
         self._splits = 0
+        self._stands_for = ""  # why a collective's algorithm is not the one asked for
         if recorder is not None:
             recorder.add_group(name, self._world_ranks)
 
@@ -87,7 +88,7 @@ class Communicator(Messages):
         """The sum (or prod, max, min, mean) of all ranks' x, on the root; None on the others."""
         check_array("reduce", x)
         self._check_root("reduce", root)
-        add, at_root = reduction("reduce", x, op), self.rank == root
+        add, at_root = self._hops.counted(reduction("reduce", x, op)), self.rank == root
         out = result("reduce", x, out if at_root else None, x.shape)  # elsewhere for partial sums
         chosen = self._choose("reduce", algorithm, x)
         with _Call(self, "reduce", x, chosen, op, root):
@@ -106,7 +107,7 @@ class Communicator(Messages):
     def allreduce(self, x: Any, op: str = "sum", algorithm: str = "auto", out: Any = None) -> Any:
         """The sum (or prod, max, min, mean) of all ranks' x, on all ranks, bitwise equal."""
         check_array("allreduce", x)
-        add = reduction("allreduce", x, op)
+        add = self._hops.counted(reduction("allreduce", x, op))
         out = result("allreduce", x, out, x.shape)
         chosen = self._choose("allreduce", algorithm, x)
         with _Call(self, "allreduce", x, chosen, op):
@@ -121,7 +122,7 @@ class Communicator(Messages):
     def scan(self, x: Any, op: str = "sum", algorithm: str = "auto", out: Any = None) -> Any:
         """The sum (or prod, max, min, mean) of the x of ranks 0 … r, on rank r."""
         check_array("scan", x)
-        add = reduction("scan", x, op)
+        add = self._hops.counted(reduction("scan", x, op))
         out = result("scan", x, out, x.shape)
         chosen = self._choose("scan", algorithm, x)
         with _Call(self, "scan", x, chosen, op):
@@ -133,7 +134,7 @@ class Communicator(Messages):
     def reduce_scatter(self, x: Any, op: str = "sum", algorithm: str = "auto") -> Any:
         """Rank r's block of the sum of all ranks' x.   x: (n, …) -> (about n/size, …), a new array"""
         check_blocks("reduce_scatter", x)
-        add = reduction("reduce_scatter", x, op)
+        add = self._hops.counted(reduction("reduce_scatter", x, op))
         whole = blocks(x.shape, x.dtype, self.size)
         chosen = self._choose("reduce_scatter", algorithm, x)
         with _Call(self, "reduce_scatter", x, chosen, op):
@@ -258,6 +259,7 @@ class Communicator(Messages):
         if color is not None and color < 0:
             raise MessageError(f"split: color {color} is negative; use None to stay out")
         number, self._splits = self._splits, self._splits + 1
+        self._stands_for = ""
         with _Call(self, "split", NOTHING, "native"):
             transport = self._transport.split(color, key)
         if transport is None:
@@ -265,7 +267,13 @@ class Communicator(Messages):
         return Communicator(transport, self._recorder, f"{self.name}/{number}:{color}", self.network)
 
     def _choose(self, operation: str, algorithm: str, x: Any) -> str:
-        return collectives.choose(operation, algorithm, x.size, x.dtype.itemsize, self.size, self.network)
+        sizes = (x.size, x.dtype.itemsize, self.size, self.network)
+        chosen = collectives.choose(operation, algorithm, *sizes)
+        self._stands_for = ""
+        if chosen == "native" and not self._transport.has_native:
+            chosen = collectives.choose(operation, "auto", *sizes)
+            self._stands_for = " (for native)"
+        return chosen
 
     def _check_root(self, operation: str, root: int) -> None:
         if not 0 <= root < self.size:
@@ -322,6 +330,6 @@ class _Call:
         event = Event(
             self._seq, operation, self._start, recorder.clock(), comm.name,
             comm._world_ranks[root] if root >= 0 else -1, -1, x.nbytes, CARRIED[x.dtype], x.shape,
-            algorithm, op, step=recorder.step, site=self._site, scope=recorder.scope_path,
+            algorithm + comm._stands_for, op, step=recorder.step, site=self._site, scope=recorder.scope_path,
         )  # fmt: skip
         recorder.add(event)

@@ -17,10 +17,13 @@ class GroupTransport:
     def __init__(self, whole: Transport, ranks: list[int]) -> None:
         self._whole, self._ranks = whole, ranks
         self.rank, self.size = ranks.index(whole.rank), len(ranks)
-        self.tag_limit, self.reads_device = whole.tag_limit, whole.reads_device
+        self.tag_limit, self.reads_device, self.has_native = whole.tag_limit, whole.reads_device, False
 
     def now(self) -> int:
         return self._whole.now()
+
+    def reduced(self, nbytes: int) -> None:
+        self._whole.reduced(nbytes)
 
     def send(self, buffer: np.ndarray, dest: int, tag: int) -> None:
         self._whole.send(buffer, self._ranks[dest], tag)
@@ -48,6 +51,10 @@ class GroupTransport:
 
     def ranks_in_world(self) -> list[int]:
         whole = self._whole.ranks_in_world()
+        return [whole[r] for r in self._ranks]
+
+    def nodes(self) -> list[int]:
+        whole = self._whole.nodes()
         return [whole[r] for r in self._ranks]
 
     def native(self, *_: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from mpipar.arrays import empty_like, overlap
 from mpipar.comm.group import GroupTransport
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Pending, Status, Transport
-from mpipar.comm.wire import CARRIED, Wire, check_array
+from mpipar.comm.wire import CARRIED, Wire, can_travel, check_array
 from mpipar.errors import MessageError
 from mpipar.trace import Event, Recorder, call_site
 
@@ -23,6 +23,7 @@ class Messages:
     def __init__(self, transport: Transport, recorder: Recorder | None, name: str) -> None:
         self.rank, self.size, self.name = transport.rank, transport.size, name
         self._transport, self._recorder = transport, recorder
+        self._tag_limit = transport.tag_limit
         self._world_ranks = transport.ranks_in_world()
         self._wire = Wire(transport, recorder)
 
@@ -35,7 +36,8 @@ class Messages:
         start = self._now()
         buffer = self._wire.outgoing(x)
         self._transport.send(buffer, dest, tag)
-        self._wire.done(buffer, x)
+        if buffer is not x:
+            self._wire.done(buffer, x)
         if self._recorder is not None:
             self._record("send", start, dest, tag, x, sys._getframe(1))
 
@@ -64,10 +66,11 @@ class Messages:
         out = empty_like(x) if out is None else out
         self._check_recv("sendrecv", out, source, recv_tag)
         start = self._now()
-        sent = None if self._recorder is None else self._recorder.values_of(x)
+        sent = None if self._recorder is None else self._recorder.values_of(x)  # x may be out
         buffer, into = self._wire.outgoing(x), self._wire.incoming(out, apart=overlap(x, out))
         status = self._transport.sendrecv(buffer, dest, tag, into, source, recv_tag)
-        self._wire.done(buffer, x)
+        if buffer is not x:
+            self._wire.done(buffer, x)
         self._received("sendrecv", status, into, out)
         if self._recorder is not None:
             frame = sys._getframe(1)
@@ -108,19 +111,24 @@ class Messages:
         )  # fmt: skip
         recorder.add(event)
 
+    # on the path of every message: what is wrong is told apart only after something is wrong
+
     def _check_send(self, operation: str, x: Any, dest: int, tag: int) -> None:
-        if not 0 <= dest < self.size:
-            raise MessageError(self._no_such_rank(operation, dest))
-        if not 0 <= tag <= self._transport.tag_limit:
-            raise MessageError(f"{operation}: tag {tag} is not in 0 … {self._transport.tag_limit}")
-        check_array(operation, x)
+        if not (0 <= dest < self.size and 0 <= tag <= self._tag_limit and can_travel(x)):
+            self._refuse(operation, x, dest, tag)
 
     def _check_recv(self, operation: str, out: Any, source: int, tag: int) -> None:
-        if not 0 <= source < self.size and source != ANY_SOURCE:
-            raise MessageError(self._no_such_rank(operation, source))
-        if not 0 <= tag <= self._transport.tag_limit and tag != ANY_TAG:
-            raise MessageError(f"{operation}: tag {tag} is not in 0 … {self._transport.tag_limit}")
-        check_array(operation, out)
+        peer_is_right = 0 <= source < self.size or source == ANY_SOURCE
+        if not (peer_is_right and (0 <= tag <= self._tag_limit or tag == ANY_TAG) and can_travel(out)):
+            peer, tag = 0 if source == ANY_SOURCE else source, 0 if tag == ANY_TAG else tag
+            self._refuse(operation, out, peer, tag)
+
+    def _refuse(self, operation: str, x: Any, peer: int, tag: int) -> None:
+        if not 0 <= peer < self.size:
+            raise MessageError(self._no_such_rank(operation, peer))
+        if not 0 <= tag <= self._tag_limit:
+            raise MessageError(f"{operation}: tag {tag} is not in 0 … {self._tag_limit}")
+        check_array(operation, x)
 
     def _no_such_rank(self, operation: str, peer: int) -> str:
         return (
@@ -134,7 +142,8 @@ class Messages:
                 f"{operation}: rank {status.source} sent {status.nbytes} bytes (tag {status.tag}), but out "
                 f"{out.shape} {out.dtype} holds {out.nbytes}; receive into an array like the sent one"
             )
-        self._wire.deliver(buffer, out)
+        if buffer is not out:
+            self._wire.deliver(buffer, out)
 
 
 class Request:
@@ -218,6 +227,16 @@ class Hops(Messages):
             self._groups[key] = group
         group.parent = self.parent
         return group
+
+    def counted(self, add: Any) -> Any:
+        """add(mine, theirs), counted as computation where the clock is modelled."""
+        reduced = self._transport.reduced
+
+        def add_and_count(mine: Any, theirs: Any, out: Any = None) -> None:
+            add(mine, theirs, out)
+            reduced(theirs.nbytes)
+
+        return add_and_count
 
     def _in_collective(self) -> tuple[str, int]:
         return self._stage + self.phase, self.parent

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Status
-from mpipar.errors import MessageError
+from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Status, too_long
 from mpipar.settings import settings
 
 REDUCTIONS = {"sum": MPI.SUM, "prod": MPI.PROD, "max": MPI.MAX, "min": MPI.MIN}
@@ -48,6 +47,8 @@ class MpiPending:
 class MpiTransport:
     """Messages over one MPI communicator."""
 
+    has_native = True
+
     def __init__(self, comm: MPI.Intracomm, node_of: list[int] | None = None) -> None:
         self._comm = comm
         self._node_of = _ask_nodes() if node_of is None else node_of  # by world rank
@@ -56,6 +57,9 @@ class MpiTransport:
         self.tag_limit = comm.Get_attr(MPI.TAG_UB) or 32767
         self.now = time.monotonic_ns
         comm.Set_errhandler(MPI.ERRORS_RETURN)
+
+    def reduced(self, nbytes: int) -> None:
+        pass  # the clock runs by itself
 
     def send(self, buffer: np.ndarray, dest: int, tag: int) -> None:
         self._comm.Send(buffer, dest, tag)
@@ -148,8 +152,5 @@ def _translated(call: Any, *args: Any, buffer: np.ndarray) -> Any:
         return call(*args)
     except MPI.Exception as error:
         if error.Get_error_class() == MPI.ERR_TRUNCATE:
-            raise MessageError(
-                f"the message is longer than the {buffer.nbytes} bytes of out {buffer.shape} {buffer.dtype}; "
-                "receive into an array of the sent shape"
-            ) from None
+            raise too_long(buffer) from None
         raise

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from mpipar.errors import MessageError
+
 ANY_SOURCE = -1
 ANY_TAG = -1
 
@@ -44,9 +46,14 @@ class Transport(Protocol):
     size: int
     tag_limit: int  # the largest tag
     reads_device: bool  # True where GPU memory may be handed over as it is
+    has_native: bool  # False where `native` is not offered
 
     def now(self) -> int:
         """This rank's clock in ns."""
+        ...
+
+    def reduced(self, nbytes: int) -> None:
+        """So many bytes were combined with received ones: a modelled clock counts the time."""
         ...
 
     def send(self, buffer: np.ndarray, dest: int, tag: int) -> None: ...
@@ -84,3 +91,11 @@ class Transport(Protocol):
         there are blocks;   x, out: None where this rank has none.   errors: OptionError
         """
         ...
+
+
+def too_long(buffer: np.ndarray) -> MessageError:
+    """The error of a receive whose message does not fit into the buffer."""
+    return MessageError(
+        f"the message is longer than the {buffer.nbytes} bytes of out {buffer.shape} {buffer.dtype}; "
+        "receive into an array of the sent shape"
+    )

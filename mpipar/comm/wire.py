@@ -11,6 +11,7 @@ from mpipar.comm.transport import Transport
 from mpipar.errors import DTypeError, MessageError
 from mpipar.trace import Event, Recorder
 
+ARRAYS = (np.ndarray, xp.ndarray)
 # dtype -> its name, looked up here because numpy's own dtype.name takes a microsecond
 CARRIED = {np.dtype(code): np.dtype(code).name for code in "? b h i l q B H I L Q e f d".split()}
 
@@ -84,6 +85,11 @@ class Wire:
         )  # fmt: skip
         recorder.add(event)
         return result
+
+
+def can_travel(x: Any) -> bool:
+    """Whether x is an array of a dtype that a message carries."""
+    return isinstance(x, ARRAYS) and x.dtype in CARRIED
 
 
 def check_array(operation: str, x: Any) -> None:

@@ -3,6 +3,8 @@
 import importlib
 import socket
 import sys
+from collections.abc import Callable
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import astuple
 from pathlib import Path
@@ -21,6 +23,8 @@ from mpipar.trace import Recorder, prepare_folder
 
 # a context variable: a virtual rank has a context, and so a world, of its own
 _world: ContextVar[Communicator | None] = ContextVar("world", default=None)
+_virtual: ContextVar[tuple[int, Callable[..., Communicator]] | None] = ContextVar("virtual", default=None)
+_virtual_jobs: list[bool] = []  # one for each that runs in this process
 
 
 def world(trace: str | Path | None = None, values: bool = False) -> Communicator:
@@ -34,9 +38,43 @@ def world(trace: str | Path | None = None, values: bool = False) -> Communicator
     """
     current = _world.get()
     if current is None:
-        current = _start(settings(), trace, values)
+        virtual = _virtual.get()
+        if virtual is None and _virtual_jobs:
+            raise LaunchError(
+                "a thread of a virtual rank has no world; call mpipar.world() in the rank itself, and leave "
+                "sending and receiving to it, or run the script under mpirun"
+            )
+        make = _start if virtual is None else virtual[1]
+        current = make(settings(), trace, values)
         _world.set(current)
     return current
+
+
+def rank_here() -> int:
+    """This rank's number, also before `world()`: a virtual rank's own, else the launcher's word."""
+    virtual = _virtual.get()
+    return settings().launcher_rank if virtual is None else virtual[0]
+
+
+def is_virtual() -> bool:
+    """Whether this is a virtual rank."""
+    return _virtual.get() is not None
+
+
+@contextmanager
+def virtual_job():
+    """While virtual ranks run in this process."""
+    _virtual_jobs.append(True)
+    try:
+        yield
+    finally:
+        _virtual_jobs.pop()
+
+
+def world_made_by(make: Callable[..., Communicator], rank: int) -> None:
+    """In this context, `world()` is what make(settings, trace, values) returns, on this rank."""
+    _world.set(None)
+    _virtual.set((rank, make))
 
 
 def _start(wanted: Settings, trace: str | Path | None, values: bool) -> Communicator:

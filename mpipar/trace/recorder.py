@@ -32,7 +32,9 @@ class Recorder:
     """Events of one rank.
 
     clock: ns, as in Event.start          values: keep the numbers of small messages
-    flush_seconds: None writes only at `close` (virtual ranks, which share a process)
+    flush_seconds: None for no thread (virtual ranks, which share a process): then rows are
+        written whenever `rows_kept` have come together
+    host, pid: for the header; by default this process's
     """
 
     def __init__(
@@ -44,6 +46,9 @@ class Recorder:
         values: bool = False,
         cap: int = CAP,
         flush_seconds: float | None = FLUSH_SECONDS,
+        rows_kept: int | None = None,
+        host: str | None = None,
+        pid: int | None = None,
     ) -> None:
         self.folder, self.rank, self.clock, self.values, self.cap = Path(folder), rank, clock, values, cap
         self.step = -1
@@ -53,13 +58,16 @@ class Recorder:
         self._recorded = self._dropped = 0
         self._encode = msgspec.json.Encoder().encode_lines
         self._lock = threading.Lock()  # only one writer; recording itself needs none
-        self._file = open(self.folder / f"rank-{rank:04}.jsonl", "wb", buffering=0)  # noqa: SIM115
-        self._closed = threading.Event()
-        header = Header(FORMAT, rank, size, socket.gethostname(), os.getpid(), describe())
-        self._rows.append(header)
+        # opened for each write: a thousand virtual ranks are more files than a process may hold open
+        self._path = self.folder.absolute() / f"rank-{rank:04}.jsonl"
+        self._path.write_bytes(b"")
+        self._rows_kept = rows_kept or cap
+        self._closed, self._footer_written = threading.Event(), False
+        host, pid = host or socket.gethostname(), os.getpid() if pid is None else pid
+        self._rows.append(Header(FORMAT, rank, size, host, pid, describe()))
         if flush_seconds is not None:
             threading.Thread(target=self._flush_loop, args=(flush_seconds,), daemon=True).start()
-        atexit.register(self.close)
+            atexit.register(self.close)
 
     def begin(self) -> int:
         """The seq of an event that starts now; its row follows when it ends."""
@@ -74,6 +82,8 @@ class Recorder:
             return
         self._recorded += 1
         self._rows.append(event)
+        if len(self._rows) > self._rows_kept:
+            self.flush()
 
     def add_group(self, comm: str, ranks: list[int]) -> None:
         self._rows.append(Group(comm, ranks))
@@ -99,8 +109,9 @@ class Recorder:
         """Write what is recorded so far."""
         with self._lock:
             rows = self._rows[:]  # the rank may append meanwhile; what it adds stays for next time
-            if rows and not self._file.closed:
-                self._file.write(self._encode(rows))
+            if rows and not self._footer_written:
+                with open(self._path, "ab", buffering=0) as file:
+                    file.write(self._encode(rows))
             del self._rows[: len(rows)]
 
     def close(self) -> None:
@@ -111,7 +122,7 @@ class Recorder:
         self.cap = 0
         self._rows.append(Footer(self._recorded, self._dropped))
         self.flush()
-        self._file.close()
+        self._footer_written = True
         atexit.unregister(self.close)
 
     def _flush_loop(self, seconds: float) -> None:
@@ -136,6 +147,7 @@ def prepare_folder(folder: str | Path, meta: dict[str, Any]) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     meta = {"format": FORMAT, "program": sys.argv, "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **meta}
+    meta = {key: value for key, value in meta.items() if value is not None}
     (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mpipar.comm.world import is_virtual, rank_here
 from mpipar.settings import settings
 
 WIDTH = 100  # columns, where the terminal's are not known
@@ -42,7 +43,7 @@ def arguments(description: str, trace: str | None = None, **defaults: Any) -> ar
 
 class _Parser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: Any = None) -> None:
-        if settings().launcher_rank == 0:
+        if rank_here() == 0:
             super()._print_message(message, file)
 
 
@@ -84,6 +85,8 @@ def progress(screen: Console, total: int, unit: str = "epoch"):
 
 def _terminal() -> tuple[bool, int]:
     """Whether the output ends at a terminal, and its columns."""
+    if is_virtual():  # the ranks' lines are collected
+        return False, WIDTH
     if settings().launcher_variable is None:
         terminal = sys.stdout.isatty()
         return terminal, os.get_terminal_size().columns if terminal else WIDTH

@@ -1,0 +1,349 @@
+"""The transport of virtual ranks: which message meets which receive, and at what time.
+
+The times are those of network.py. `arrive`, called by the scheduler at its time, is the first
+byte at the receiver; of a rendezvous, first the question whether it may come.
+"""
+
+import sys
+from functools import partial
+from heapq import heappush
+from time import thread_time
+from typing import Any
+
+import numpy as np
+from greenlet import getcurrent
+
+from mpipar.comm.deadlock import where_is
+from mpipar.comm.network import Topology
+from mpipar.comm.scheduler import Rank, Scheduler, wrong_thread
+from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Status, too_long
+from mpipar.errors import OptionError
+
+TAG_LIMIT = 2**31 - 1
+BURST = 256  # sends in a row after which others run, so that few messages are under way at once
+
+_status = partial(tuple.__new__, Status)  # as Status(…), in half the time
+
+
+class Message:
+    """One message under way.   sending: its Sending where it waits for its receiver, None if eager"""
+
+    __slots__ = (
+        "arrival", "data", "home", "link", "nbytes", "number", "ready", "receive", "sender", "sending",
+        "site", "source", "tag",
+    )  # fmt: skip
+
+    def arrive(self, time: float) -> None:
+        """At the receiver's port; see above."""
+        home, receive = self.home, self.receive
+        if receive is not None or self.sending is None:
+            me = home.me
+            begin = time if time > me.received_until else me.received_until
+            self.arrival = me.received_until = begin + self.nbytes * self.link.beta
+        if receive is not None:
+            receive.finish(self)
+            return
+        receive = home.posted_for(self)
+        if receive is not None:
+            receive.take(self)
+            return
+        self.number = home.arrived = home.arrived + 1
+        home.unexpected.setdefault(self.source, []).append(self)
+
+    def start(self, receive: "Receive") -> None:
+        """Both sides of a rendezvous are there."""
+        sender, scheduler = self.sender, self.home.scheduler
+        begin = max(self.ready, receive.posted, sender.sent_until)
+        sender.sent_until = begin + self.nbytes * self.link.beta
+        self.receive = receive
+        heappush(scheduler.heap, (begin + self.link.alpha, sender.number, scheduler.next(), self))
+        self.sending.done = sender.sent_until
+        scheduler.happened(sender, self.sending, sender.sent_until)
+
+
+class Receive:
+    """A receive that was posted at one time and is done at another."""
+
+    __slots__ = ("buffer", "done", "home", "number", "overhead", "posted", "source", "status", "tag")
+    op = "recv"
+
+    def __init__(self, home: "VirtualTransport", buffer: np.ndarray, source: int, tag: int) -> None:
+        self.home, self.buffer, self.source, self.tag = home, buffer, source, tag
+        self.posted, self.done = home.me.clock, None
+
+    def take(self, message: Message) -> None:
+        """This is the message."""
+        buffer, data = self.buffer, message.data
+        if data.dtype is buffer.dtype and data.shape == buffer.shape:
+            buffer[...] = data
+        elif message.nbytes <= buffer.nbytes:
+            as_bytes(buffer)[: message.nbytes] = as_bytes(data)
+        if message.sending is None:
+            self.finish(message)
+        else:
+            message.start(self)
+
+    def finish(self, message: Message) -> None:
+        self.done = message.arrival if message.arrival > self.posted else self.posted
+        self.status = _status((message.source, message.tag, message.nbytes))
+        self.overhead = message.link.overhead
+        self.home.scheduler.happened(self.home.me, self, self.done)
+
+    def wait(self) -> Status:
+        me = self.home.me
+        if self.done is None:
+            self.home.scheduler.block(me, self)
+        if self.done > me.clock:
+            me.clock = self.done
+        me.clock += self.overhead
+        if self.status.nbytes > self.buffer.nbytes:
+            raise too_long(self.buffer)
+        return self.status
+
+    def test(self) -> Status | None:
+        return self.wait() if self.home.done_by_now(self) else None
+
+
+class Sending:
+    """A send that may still wait for its receiver."""
+
+    __slots__ = ("buffer", "dest", "done", "home", "tag")
+    op = "send"
+
+    def __init__(
+        self, home: "VirtualTransport", buffer: np.ndarray, dest: int, tag: int, done: float | None
+    ) -> None:
+        self.home, self.buffer, self.dest, self.tag, self.done = home, buffer, dest, tag, done
+
+    def wait(self) -> Status:
+        me = self.home.me
+        if self.done is None:
+            self.home.scheduler.block(me, self)
+        me.clock = max(me.clock, self.done)
+        return Status(self.home.rank, self.tag, self.buffer.nbytes)
+
+    def test(self) -> Status | None:
+        return self.wait() if self.home.done_by_now(self) else None
+
+
+class Meeting:
+    """A split under way.   given: (color, key) of each rank that has come"""
+
+    op = "split"
+
+    def __init__(self, group: "Group") -> None:
+        self.group = group
+        self.given: dict[int, tuple[int | None, int]] = {}
+        self.result: dict[int, VirtualTransport] = {}
+
+    def divide(self, last: Rank) -> None:
+        """All have come: a new group for each color. All go on when the last has come."""
+        group, given = self.group, self.given
+        for color in {color for color, _ in given.values() if color is not None}:
+            members = [r for r in range(len(given)) if given[r][0] == color]
+            members.sort(key=lambda r: (given[r][1], r))
+            new = Group(group.scheduler, group.topology, [group.ranks[r] for r in members])
+            self.result |= dict(zip(members, new.transports, strict=True))
+        latest = max(rank.clock for rank in group.ranks)
+        for rank in group.ranks:
+            rank.clock = latest
+            if rank is not last:
+                group.scheduler.ready(rank, latest)
+
+
+class Group:
+    """The ranks of one communicator: their transports, and the groups made from it."""
+
+    def __init__(self, scheduler: Scheduler, topology: Topology, ranks: list[Rank]) -> None:
+        self.scheduler, self.topology, self.ranks = scheduler, topology, ranks
+        self.numbers = [rank.number for rank in ranks]
+        self.transports = [VirtualTransport(self, r, rank) for r, rank in enumerate(ranks)]
+        self.duplicates: list[Group] = []
+        self.meetings: list[Meeting] = []
+
+
+class VirtualTransport:
+    """Messages of one virtual rank on one communicator.
+
+    posted, unexpected: receives without a message and messages without a receive, by source
+    """
+
+    tag_limit = TAG_LIMIT
+    reads_device = False
+    has_native = False
+
+    def __init__(self, group: Group, rank: int, me: Rank) -> None:
+        self.rank, self.size, self.group, self.me = rank, len(group.ranks), group, me
+        self.scheduler, self._eager_limit = group.scheduler, group.topology.eager_limit
+        self.posted: dict[int, list[Receive]] = {}
+        self.unexpected: dict[int, list[Message]] = {}
+        self.arrived = 0  # messages that came before their receive
+        self._posts = self._splits = self._duplicates = 0
+        self._routes: dict[int, tuple] = {}  # peer -> (its transport, the link to it)
+
+    def now(self) -> int:
+        if self.scheduler.measured:
+            self._count_computing()
+        return int(self.me.clock * 1e9 + 0.5)
+
+    def reduced(self, nbytes: int) -> None:
+        if not self.scheduler.measured:
+            self.me.clock += nbytes * self.group.topology.gamma
+
+    def send(self, buffer: np.ndarray, dest: int, tag: int) -> None:
+        sending = self._post(buffer, dest, tag)
+        if sending is not None:
+            sending.wait()
+
+    def recv(self, buffer: np.ndarray, source: int, tag: int) -> Status:
+        return self.irecv(buffer, source, tag).wait()
+
+    def sendrecv(
+        self, buffer: np.ndarray, dest: int, tag: int, into: np.ndarray, source: int, recv_tag: int
+    ) -> Status:
+        sending = self._post(buffer, dest, tag)
+        status = self.irecv(into, source, recv_tag).wait()
+        if sending is not None:
+            sending.wait()
+        return status
+
+    def isend(self, buffer: np.ndarray, dest: int, tag: int) -> Sending:
+        return self._post(buffer, dest, tag) or Sending(self, buffer, dest, tag, self.me.clock)
+
+    def irecv(self, buffer: np.ndarray, source: int, tag: int) -> Receive:
+        if self.scheduler.measured:
+            self._count_computing()
+        receive = Receive(self, buffer, source, tag)
+        message = self._unexpected_for(source, tag) if self.unexpected else None
+        if message is not None:
+            receive.take(message)
+            return receive
+        receive.number = self._posts = self._posts + 1
+        self.posted.setdefault(source, []).append(receive)
+        return receive
+
+    def split(self, color: int | None, key: int) -> "VirtualTransport | None":
+        meetings, me = self.group.meetings, self.me
+        if self.scheduler.measured:
+            self._count_computing()
+        if self._splits == len(meetings):
+            meetings.append(Meeting(self.group))
+        meeting = meetings[self._splits]
+        self._splits += 1
+        meeting.given[self.rank] = (color, key)
+        if len(meeting.given) < self.size:
+            self.scheduler.block(me, meeting)
+        else:
+            meeting.divide(me)
+        return meeting.result.get(self.rank)
+
+    def duplicate(self) -> "VirtualTransport":
+        """Waits for nobody: the first rank to come makes the transports of all."""
+        group = self.group
+        if self._duplicates == len(group.duplicates):
+            group.duplicates.append(Group(self.scheduler, group.topology, group.ranks))
+        self._duplicates += 1
+        return group.duplicates[self._duplicates - 1].transports[self.rank]
+
+    def ranks_in_world(self) -> list[int]:
+        return self.group.numbers
+
+    def nodes(self) -> list[int]:
+        return [self.group.topology.place(number)[0] for number in self.group.numbers]
+
+    def native(self, operation: str, *_: Any) -> None:
+        raise OptionError(f"{operation}: virtual ranks have no native collectives; choose one of ours")
+
+    def done_by_now(self, pending: Receive | Sending) -> bool:
+        """What test() is to say. A loop of test() must let others run, and time pass."""
+        me, scheduler = self.me, self.scheduler
+        if scheduler.measured:
+            self._count_computing()
+        if pending.done is None or pending.done > me.clock:
+            if me.failed_test != me.clock:  # what is to happen until now, happens first
+                scheduler.ready(me, me.clock)
+                scheduler.block(me, pending)
+            elif pending.done is None:  # since the last test no time has passed
+                scheduler.sleep(me, pending)
+            else:
+                me.clock = pending.done
+        done = pending.done is not None and pending.done <= me.clock
+        me.failed_test = -1.0 if done else me.clock
+        return done
+
+    def posted_for(self, message: Message) -> Receive | None:
+        """Take the earliest posted receive that the message fits."""
+        posted, found = self.posted, None
+        for source in (message.source, ANY_SOURCE) if ANY_SOURCE in posted else (message.source,):
+            for receive in posted.get(source, ()):
+                if receive.tag == message.tag or receive.tag == ANY_TAG:
+                    if found is None or receive.number < found.number:
+                        found = receive
+                    break
+        if found is not None:
+            _remove(posted, found)
+        return found
+
+    def _unexpected_for(self, source: int, tag: int) -> Message | None:
+        """Take the earliest arrived message that a receive fits."""
+        unexpected, found = self.unexpected, None
+        for sender in unexpected if source == ANY_SOURCE else (source,):
+            for message in unexpected.get(sender, ()):
+                if tag == message.tag or tag == ANY_TAG:
+                    if found is None or message.number < found.number:
+                        found = message
+                    break
+        if found is not None:
+            _remove(unexpected, found)
+        return found
+
+    def _post(self, buffer: np.ndarray, dest: int, tag: int) -> Sending | None:
+        """Send a message on its way.   returns: None if it is eager, so that its sender may go on"""
+        me, scheduler = self.me, self.scheduler
+        if getcurrent() is not me.greenlet:
+            raise wrong_thread(me)
+        if scheduler.measured:
+            self._count_computing()
+        if me.burst > BURST:  # nothing can leave before the port is free, so no time is lost
+            scheduler.ready(me, me.sent_until)
+            scheduler.block(me, None)
+        me.burst += 1
+        message = Message()
+        message.home, message.link = self._routes.get(dest) or self._route(dest)
+        message.sender, message.source, message.tag, message.receive = me, self.rank, tag, None
+        message.nbytes = nbytes = buffer.nbytes
+        me.clock += message.link.overhead
+        begin = me.clock if me.clock > me.sent_until else me.sent_until
+        if nbytes <= self._eager_limit:
+            message.data, message.sending = buffer.copy(), None
+            me.sent_until = begin + nbytes * message.link.beta
+        else:
+            message.data, message.ready = buffer, me.clock
+            message.sending = Sending(self, buffer, dest, tag, None)
+        if scheduler.before_message is not None:
+            message.site = where_is(sys._getframe())
+        heappush(scheduler.heap, (begin + message.link.alpha, me.number, scheduler.next(), message))
+        return message.sending
+
+    def _route(self, peer: int) -> tuple:
+        home = self.group.transports[peer]
+        self._routes[peer] = found = (home, self.group.topology.link(self.me.number, home.me.number))
+        return found
+
+    def _count_computing(self) -> None:
+        me, time = self.me, thread_time()
+        me.clock += time - me.mark
+        me.mark = time
+
+
+def _remove(queues: dict[int, list], item: Message | Receive) -> None:
+    queue = queues[item.source]
+    if len(queue) == 1:
+        del queues[item.source]
+    else:
+        queue.remove(item)
+
+
+def as_bytes(x: np.ndarray) -> np.ndarray:
+    """The bytes of a contiguous array, as a view."""
+    return x.reshape(-1).view(np.uint8)
