@@ -18,7 +18,8 @@ class GroupTransport:
 
     def __init__(self, whole: Transport, ranks: list[int]) -> None:
         self._whole, self._ranks = whole, ranks
-        self.rank, self.size = ranks.index(whole.rank), len(ranks)
+        self._number = {rank: number for number, rank in enumerate(ranks)}
+        self.rank, self.size = self._number[whole.rank], len(ranks)
         self.tag_limit, self.reads_device, self.has_native = whole.tag_limit, whole.reads_device, False
 
     def now(self) -> int:
@@ -66,8 +67,8 @@ class GroupTransport:
         return ANY_SOURCE if source == ANY_SOURCE else self._ranks[source]
 
     def _here(self, status: Status) -> Status:
-        known = status.source in self._ranks  # MPI may leave the source of a finished send undefined
-        return status._replace(source=self._ranks.index(status.source)) if known else status
+        # MPI may leave the source of a finished send undefined
+        return status._replace(source=self._number.get(status.source, status.source))
 
 
 class _GroupPending:

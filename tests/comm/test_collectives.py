@@ -1,18 +1,21 @@
 """Collectives against NumPy on the whole, at every rank count and for awkward sizes."""
 
+import os
+import subprocess
+
 import numpy as np
 import pytest
 from ranks import ranks
 
 from mpipar.arrays import BACKEND, asarray, on_device, to_host
 from mpipar.comm import Communicator
-from mpipar.comm.collectives import ALGORITHMS
+from mpipar.comm.collectives import ALGORITHMS, shared
 from mpipar.errors import DTypeError, MessageError, OptionError, ShapeError
 
 REDUCE = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min, "mean": np.mean}
 SHAPES = ((), (1,), (3,), (7,), (4, 5), (0,), (2, 0))
 LONG = 16384 * 2 + 5  # elements; several segments
-P = (1, 2, 3, 4, 5)
+P, VIRTUAL = (1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 6, 7, 8, 9, 16)
 
 
 def algorithms(operation, but=()):
@@ -37,7 +40,7 @@ def equal(got, wanted, what=""):
     np.testing.assert_allclose(to_host(got), wanted, rtol=1e-15, err_msg=str(what))
 
 
-@ranks(*P)
+@ranks(*P, virtual=VIRTUAL)
 def test_allreduce_of_every_op_algorithm_and_size(world):
     for algorithm in algorithms("allreduce"):
         for op, reduce in REDUCE.items():
@@ -46,7 +49,7 @@ def test_allreduce_of_every_op_algorithm_and_size(world):
                 equal(got, reduce(everybody(world, shape), axis=0), (algorithm, op, shape))
 
 
-@ranks(*P)
+@ranks(*P, virtual=VIRTUAL)
 def test_reduce_to_every_root(world):
     for algorithm in algorithms("reduce"):
         for root in range(world.size):
@@ -66,7 +69,7 @@ def test_reduce_to_every_root(world):
             equal(x, wanted)
 
 
-@ranks(*P)
+@ranks(*P, virtual=VIRTUAL)
 def test_scan_of_every_op_and_size(world):
     for algorithm in algorithms("scan"):
         for op, reduce in REDUCE.items():
@@ -79,7 +82,7 @@ def test_scan_of_every_op_and_size(world):
         equal(x, everybody(world, (6, 4))[: world.rank + 1].sum(0))
 
 
-@ranks(2, 3, 5)
+@ranks(2, 3, 5, virtual=VIRTUAL[1:])
 def test_allreduce_is_bitwise_equal_on_all_ranks(world):
     x = np.random.default_rng(world.rank).standard_normal(1001).astype(np.float32)
     x[::7] = -0.0 if world.rank % 2 else 0.0
@@ -138,7 +141,7 @@ def test_long_arrays_travel_in_segments(world):
         equal(got, (np.arange(n) % 100 + world.size - 1).astype(np.float32), algorithm)
 
 
-@ranks(*P)
+@ranks(*P, virtual=VIRTUAL)
 def test_bcast_from_every_root(world):
     for algorithm in algorithms("bcast"):
         for root in range(world.size):
@@ -151,7 +154,7 @@ def test_bcast_from_every_root(world):
             equal(x, values(root, (3, 2)))
 
 
-@ranks(*P)
+@ranks(*P, virtual=VIRTUAL)
 def test_reduce_scatter_and_allgather_are_two_halves(world):
     shapes = ((world.size,), (7,), (2, 3), (9, 2), (0, 4), (3, 0))
     for there in algorithms("reduce_scatter"):
@@ -175,7 +178,7 @@ def test_reduce_scatter_and_allgather_are_two_halves(world):
                 equal(out, whole.T)
 
 
-@ranks(*P)
+@ranks(*P, virtual=VIRTUAL)
 def test_gather_and_scatter_with_every_root(world):
     for root in range(world.size):
         for shape in ((world.size, 2), (7,), (2, 3), (0, 4), (2 * world.size,)):
@@ -198,7 +201,7 @@ def test_gather_and_scatter_with_every_root(world):
         assert isinstance(world.scatter(np.arange(world.size), root), np.ndarray)
 
 
-@ranks(*P)
+@ranks(*P, virtual=VIRTUAL)
 def test_alltoall_transposes_blocks(world):
     p, r = world.size, world.rank
     for algorithm in algorithms("alltoall"):
@@ -233,7 +236,7 @@ def test_split_into_rows_and_columns(world):
     assert (alone is None) == (world.rank > 0)
 
 
-@ranks(3, 5)
+@ranks(3, 5, virtual=VIRTUAL[2:])
 def test_every_collective_on_part_of_the_ranks(world):
     part = world.split(0 if world.rank % 2 == 0 else 1, key=-world.rank)
     members = [r for r in reversed(range(world.size)) if r % 2 == world.rank % 2]
@@ -264,7 +267,7 @@ def test_every_collective_on_part_of_the_ranks(world):
         equal(part.scan(asarray(mine), algorithm=name), all_x[: r + 1].sum(0))
 
 
-@ranks(2, 3, 5)
+@ranks(2, 3, 5, virtual=VIRTUAL[1:])
 def test_hierarchical_allreduce_on_several_nodes(world):
     p = world.size
     for nodes in ([r // 2 for r in range(p)], [r % 2 for r in range(p)], list(range(p)), [7] * p):
@@ -285,16 +288,27 @@ def test_shared_memory_allreduce_grows_and_leaves_nothing(world):
             x = np.full(n, world.rank + 1.0)
             equal(comm.allreduce(x, algorithm="shared", out=x), np.full(n, sum(range(world.size + 1)) * 1.0))
     world.barrier()
-    from mpipar.comm.collectives.shared import PREFIX, folders
-
-    assert not [f for folder in folders() for f in folder.glob(f"{PREFIX}*")]
+    assert not [f for folder in shared.folders() for f in folder.glob(f"{shared.PREFIX}{os.getpid()}-*")]
     if world.size > 1:
         apart = Communicator(world._transport.duplicate(), nodes=list(range(world.size)))
         with pytest.raises(OptionError, match="needs all ranks on one node"):
             apart.allreduce(np.ones(3), algorithm="shared")
 
 
-@ranks(2, 3, 4, 5)
+def test_what_a_killed_job_left_in_memory_is_removed():
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = [folder / f"{shared.PREFIX}{gone.pid}-left" for folder in shared.folders()[:1]]
+    foreign = shared.folders()[0] / f"{shared.PREFIX}left"  # no number: not ours to judge
+    for file in (*left, foreign):
+        file.write_bytes(b"")
+    os.unlink(shared._make_file(4096))
+    assert not any(file.exists() for file in left)
+    assert foreign.exists()
+    foreign.unlink()
+
+
+@ranks(2, 3, 4, 5, virtual=VIRTUAL)
 def test_nobody_leaves_a_barrier_before_all_have_come(world):
     for algorithm in algorithms("barrier"):
         flag = np.zeros(1)
