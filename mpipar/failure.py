@@ -2,7 +2,7 @@
 
 One rank that raises leaves the others waiting for its messages for ever, so its traceback is
 printed and the whole job is ended. A wrong setting (an unknown backend, a bad trace folder) is
-one sentence without a traceback, printed by rank 0 alone, since every rank meets it.
+one sentence without a traceback, and once, since every rank meets it.
 """
 
 import os
@@ -16,7 +16,8 @@ from mpipar.errors import BackendError, LaunchError, MpiparError, OptionError, T
 from mpipar.settings import settings
 
 SETTING_ERRORS = (BackendError, LaunchError, OptionError, TraceError)
-PAUSE = 0.03  # s a rank number: where all ranks fail alike, rank 0 is read first
+# s: where all ranks fail alike, rank 0 is read first, and ends the others before they speak
+PAUSE, LONG_PAUSE = 0.03, 2.0
 
 _before_the_end: list[Callable[[], None]] = []  # what to save before the job is ended
 
@@ -27,23 +28,25 @@ def install() -> None:
 
 
 def before_the_end(action: Callable[[], None]) -> None:
-    """Run the action when an exception ends the job, after its traceback is printed."""
+    """Run the action when an exception ends the job, after its traceback is printed; last in, first out."""
     _before_the_end.append(action)
 
 
 def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print what was raised, then save and end what `before_the_end` was given."""
     here = _launcher()
+    rank = here[0] if here else 0
     if isinstance(error, SETTING_ERRORS):
-        text = f"mpipar: {error}\n" if here is None or here[0] == 0 else ""
+        text = f"mpipar: {error}\n"
+        time.sleep(LONG_PAUSE if rank else 0)
     else:
-        who = "" if here is None else f"rank {here[0]} of {here[1]} failed:\n"
+        who = "" if here is None else f"rank {rank} of {here[1]} failed:\n"
         text = who + "".join(traceback.format_exception(kind, error, trace))
-    time.sleep(PAUSE * min(here[0] if here else 0, 16))
+        time.sleep(PAUSE * min(rank, 16))
     sys.stdout.flush()
     # one write, so that two ranks' lines do not mix
     os.write(2, text.encode(errors="replace"))
-    for action in _before_the_end:
+    for action in reversed(_before_the_end):
         action()
 
 

@@ -73,6 +73,13 @@ def empty_like(x: Any, shape: tuple[int, ...] | None = None) -> Any:
     return (np if isinstance(x, np.ndarray) else xp).empty(x.shape if shape is None else shape, x.dtype)
 
 
+def overlap(x: Any, y: Any) -> bool:
+    """Whether writing to one array may change the other."""
+    if isinstance(x, np.ndarray) != isinstance(y, np.ndarray):
+        return False
+    return x is y or bool((np if isinstance(x, np.ndarray) else xp).may_share_memory(x, y))
+
+
 def add_at(target: Any, index: Any, values: Any) -> None:
     """target[index] += values, adding up where an index repeats."""
     xp.add.at(target, index, values)

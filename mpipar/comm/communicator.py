@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mpipar.arrays import empty_like
+from mpipar.arrays import empty_like, overlap
 from mpipar.comm import collectives
 from mpipar.comm.collectives import cut, part_lengths
 from mpipar.comm.messages import Hops, Messages
@@ -87,11 +87,14 @@ class Communicator(Messages):
             )
         chosen = self._choose("allreduce", algorithm, x.nbytes)
         with _Call(self, "allreduce", x, chosen, op):
-            if chosen == "native":
+            if chosen == "native" and not overlap(x, out):
                 self._native("allreduce", x, out, op)
                 return out
             if out is not x:
                 out[...] = x
+            if chosen == "native":
+                self._native("allreduce", out, out, op)
+                return out
             flat = out.reshape(-1)
             ALLREDUCES[chosen](flat, self._hops, add)
             if op == "mean":

@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from mpipar.arrays import empty_like
+from mpipar.arrays import empty_like, overlap
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Pending, Status, Transport
 from mpipar.comm.wire import CARRIED, Wire, can_travel, check_array
 from mpipar.errors import MessageError
@@ -66,7 +66,7 @@ class Messages:
         self._check_recv("sendrecv", out, source, recv_tag)
         start = self._now()
         sent = None if self._recorder is None else self._recorder.values_of(x)  # x may be out
-        buffer, into = self._wire.outgoing(x), self._wire.incoming(out, apart=out is x)
+        buffer, into = self._wire.outgoing(x), self._wire.incoming(out, apart=overlap(x, out))
         status = self._transport.sendrecv(buffer, dest, tag, into, source, recv_tag)
         if buffer is not x:
             self._wire.done(buffer, x)

@@ -78,6 +78,7 @@ def _start(wanted: Settings, trace: str | Path | None, values: bool) -> Communic
     top = mpi.MPI.COMM_WORLD
     _check_size(top.size, wanted)
     failure.install()
+    failure.before_the_end(lambda: end_job(mpi, top.size))
     threadpool_limits(wanted.blas_threads)
     transport = mpi.MpiTransport(top.Dup())
     if BACKEND != "numpy":
@@ -90,7 +91,6 @@ def _start(wanted: Settings, trace: str | Path | None, values: bool) -> Communic
         top.Barrier()
         recorder = Recorder(folder, top.rank, top.size, values=values or wanted.values)
         failure.before_the_end(recorder.flush)
-    failure.before_the_end(lambda: end_job(mpi, top.size))
     return Communicator(transport, recorder)
 
 

@@ -1,8 +1,8 @@
 """Data sets as host NumPy arrays, and who sees which samples."""
 
+from mpipar.data.characters import Text, text
 from mpipar.data.images import digits, mnist
 from mpipar.data.loader import Batch, Loader
 from mpipar.data.sampler import DistributedSampler
-from mpipar.data.characters import Text, text
 
 __all__ = ["Batch", "DistributedSampler", "Loader", "Text", "digits", "mnist", "text"]

@@ -26,7 +26,9 @@ class Text:
         if not source:
             raise DataError("the text is empty; give one with at least a few hundred characters")
         if not 0 <= validation < 1:
-            raise OptionError(f"validation={validation} is not a share; choose from 0 up to, not including, 1")
+            raise OptionError(
+                f"validation={validation} is not a share; choose from 0 up to, not including, 1"
+            )
         points = _code_points(source)
         self._points, ids = np.unique(points, return_inverse=True)
         self.vocabulary = "".join(map(chr, self._points))

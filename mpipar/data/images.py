@@ -48,7 +48,13 @@ def mnist(
 
 
 def _part(
-    pixels: np.ndarray, labels: np.ndarray, top: int, shape: tuple[int, ...], split: str, seed: int, dtype: Any
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    top: int,
+    shape: tuple[int, ...],
+    split: str,
+    seed: int,
+    dtype: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     if split not in SPLITS:
         raise OptionError(f"split={split!r} is unknown; choose one of {', '.join(SPLITS)}")

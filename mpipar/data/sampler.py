@@ -56,9 +56,7 @@ class DistributedSampler:
                 f"rank={self.rank} is not one of {self.size} ranks; ranks count from 0 to size - 1"
             )
         if self.length < 1 or self.batch_size < 1:
-            raise OptionError(
-                f"length={self.length}, batch_size={self.batch_size}: both must be at least 1"
-            )
+            raise OptionError(f"length={self.length}, batch_size={self.batch_size}: both must be at least 1")
         if self.drop_last and self.length < self.batch_size:
             raise OptionError(
                 f"drop_last=True leaves no batch: batch_size={self.batch_size} exceeds "
@@ -83,9 +81,8 @@ class DistributedSampler:
         return start, start + each + (self.rank < more), total
 
     def __len__(self) -> int:
-        if self.drop_last:
-            return self.length // self.batch_size
-        return -(-self.length // self.batch_size)
+        full, rest = divmod(self.length, self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         order = self.permutation()

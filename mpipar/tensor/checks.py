@@ -66,6 +66,8 @@ def check_dims(op: str, ndim: int, dim: Any) -> tuple[int, ...]:
     if dim is None:
         return tuple(range(ndim))
     given = dim if isinstance(dim, (tuple, list)) else (dim,)
+    if not given:
+        raise ShapeError(f"{op}: dim {dim} names no dim; use None for all of them")
     dims = sorted(check_dim(op, ndim, d) for d in given)
     if len(set(dims)) != len(dims):
         raise ShapeError(f"{op}: dim {dim} names a dim twice; name each once")
@@ -78,9 +80,12 @@ def check_shape(op: str, shape: Any) -> tuple[int, ...]:
     return tuple(integer(op, "a size", n) for n in sizes)
 
 
-def check_ids(op: str, what: str, ids: Any, low: int, high: int, ignore: int | None = None) -> int:
+def check_ids(
+    op: str, what: str, ids: Any, low: int, high: int, things: str, ignore: int | None = None
+) -> int:
     """Every id is in low … high-1, or is `ignore`.   returns: how many are not ignored.
 
+    things: what the ids count, for the error
     cost: the least, the greatest and the count come to the host in one copy, which waits for
     the device; CuPy itself would wrap a wrong id round and compute on in silence
     errors: DTypeError for ids that are not integers; LabelError with the first wrong id
@@ -89,17 +94,18 @@ def check_ids(op: str, what: str, ids: Any, low: int, high: int, ignore: int | N
         raise DTypeError(f"{op}: {what}s have dtype {ids.dtype}; cast them to an integer dtype")
     if ids.size == 0:
         return 0
-    counted = ids.size
+    asked = []
     if ignore is not None:
         kept = ids != ignore
-        counted = kept.sum()
+        asked = [kept.sum()]
         ids = xp.where(kept, ids, low)
-    least, greatest, count = to_host(xp.stack([xp.asarray(n) for n in (ids.min(), ids.max(), counted)]))
+    asked += [ids.min(), ids.max()]
+    *counted, least, greatest = to_host(xp.stack([xp.asarray(n) for n in asked]))
     if least >= low and greatest < high:
-        return int(count)
+        return int(counted[0]) if counted else ids.size
     host = to_host(ids)
     position = tuple(map(int, np.argwhere((host < low) | (host >= high))[0]))
     raise LabelError(
-        f"{op}: {what} {host[position]} at position {position} is outside {low} … {high - 1} "
-        f"(there are {high}); correct the {what}s or enlarge what they point into"
+        f"{op}: {what} {host[position]} at position {position} is outside {low} … {high - 1}, "
+        f"for there are {high} {things}; correct the {what}s, or make more {things}"
     )

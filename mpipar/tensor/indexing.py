@@ -80,5 +80,5 @@ def _part(part: Any, shape: tuple[int, ...], dim: int) -> Any:
             f"index: a mask {ids.shape} gives a shape that depends on its values; use where, "
             "or the integers of its true places"
         )
-    check_ids(f"index of dim {dim} of {shape}", "index", ids, -n, n)
+    check_ids(f"index of dim {dim} of {shape}", "index", ids, -n, n, "places")
     return ids

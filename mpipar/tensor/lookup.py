@@ -21,7 +21,7 @@ def embedding(ids: Any, weight: Tensor) -> Tensor:
     ids = constant("embedding", "ids", ids)
     if weight.ndim != 2:
         raise ShapeError(f"embedding: weight {weight.shape}; give it the shape (rows, width)")
-    check_ids("embedding", "id", ids, 0, weight.shape[0])
+    check_ids("embedding", "id", ids, 0, weight.shape[0], "rows")
 
     def vjp(dy):
         dw = xp.zeros(weight.shape, dy.dtype)

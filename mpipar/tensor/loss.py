@@ -32,7 +32,7 @@ def cross_entropy(
             "labels have the logits' shape without the last dim, the classes"
         )
     classes = logits.shape[-1]
-    count = check_ids("cross_entropy", "label", labels, 0, classes, ignore=ignore_index)
+    count = check_ids("cross_entropy", "label", labels, 0, classes, "classes", ignore=ignore_index)
     if _is_mean("cross_entropy", reduction) and count == 0:
         raise LabelError(
             f"cross_entropy: the mean of no rows: none of {labels.size} labels differs from "
@@ -53,7 +53,7 @@ def cross_entropy(
     p /= total
     losses = xp.log(total[:, 0]) - picked
     if ignores:
-        losses *= kept
+        losses = xp.where(kept, losses, 0)  # not times 0: an ignored row may hold infinities
 
     def vjp(dy):
         dx = p.copy()

@@ -19,7 +19,7 @@ def sum(x: Tensor, dim: Any = None, keepdims: bool = False) -> Tensor:
     check_tensors("sum", x, kinds="fiu")
     dims = check_dims("sum", x.ndim, dim)
     shape, kept = x.shape, _kept(x.shape, dims)
-    y = x.data.sum(axis=dims, keepdims=keepdims)
+    y = x.data.sum(axis=dims or None, keepdims=keepdims)
     return Tensor(y, (x,), lambda dy: (xp.broadcast_to(dy.reshape(kept), shape),))
 
 
@@ -29,7 +29,7 @@ def mean(x: Tensor, dim: Any = None, keepdims: bool = False) -> Tensor:
     dims = check_dims("mean", x.ndim, dim)
     shape, kept = x.shape, _kept(x.shape, dims)
     n = _count("mean", shape, dims)
-    y = x.data.mean(axis=dims, keepdims=keepdims)
+    y = x.data.mean(axis=dims or None, keepdims=keepdims)
     return Tensor(y, (x,), lambda dy: (xp.broadcast_to((dy / n).reshape(kept), shape),))
 
 
@@ -39,11 +39,11 @@ def max(x: Tensor, dim: Any = None, keepdims: bool = False) -> Tensor:
     dims = check_dims("max", x.ndim, dim)
     _count("max", x.shape, dims)
     kept = _kept(x.shape, dims)
-    y = xp.asarray(x.data.max(axis=dims, keepdims=keepdims))
+    y = xp.asarray(x.data.max(axis=dims or None, keepdims=keepdims))
 
     def vjp(dy):
         winners = x.data == y.reshape(kept)
-        share = dy.reshape(kept) / winners.sum(axis=dims, keepdims=True, dtype=dy.dtype)
+        share = dy.reshape(kept) / winners.sum(axis=dims or None, keepdims=True, dtype=dy.dtype)
         return (winners * share,)
 
     return Tensor(y, (x,), vjp)
@@ -64,9 +64,9 @@ def var(x: Tensor, dim: Any = None, correction: int = 1, keepdims: bool = False)
             f"var: correction {correction} for {n + correction} values a result; "
             "use correction=0, or more values"
         )
-    mean = x.data.mean(axis=dims, keepdims=True)
+    mean = x.data.mean(axis=dims or None, keepdims=True)
     centred = x.data - mean
-    y = (centred * centred).sum(axis=dims, keepdims=keepdims) / n
+    y = (centred * centred).sum(axis=dims or None, keepdims=keepdims) / n
     return Tensor(y, (x,), lambda dy: ((x.data - mean) * (dy * (2 / n)).reshape(kept),))
 
 

@@ -115,10 +115,11 @@ class Recorder:
             del self._rows[: len(rows)]
 
     def close(self) -> None:
-        """Write the rest and the footer; later events are lost."""
+        """Write the rest and the footer; events after that are not kept."""
         if self._closed.is_set():
             return
         self._closed.set()
+        self.cap = 0
         self._rows.append(Footer(self._recorded, self._dropped))
         self.flush()
         self._footer_written = True

@@ -64,6 +64,9 @@ def read(folder: str | Path) -> Trace:
     files = sorted(folder.glob("rank-*.jsonl"))
     ranks = {}
     for file in files:
+        if not file.stem.removeprefix("rank-").isdigit():
+            problems.append(f"{file.name} is no rank's file, left out")
+            continue
         trace = _read_rank(file, problems)
         ranks[trace.rank] = trace
     size = meta.get("size", 0) or max(ranks, default=-1) + 1
@@ -114,7 +117,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
 
 
 def _read_rank(file: Path, problems: list[str]) -> RankTrace:
-    trace = RankTrace(rank=int(file.stem.removeprefix("rank-") or -1))
+    trace = RankTrace(rank=int(file.stem.removeprefix("rank-")))
     decode = msgspec.json.Decoder(Row).decode
     lines = file.read_bytes().split(b"\n")
     for number, line in enumerate(lines, 1):

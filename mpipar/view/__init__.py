@@ -2,17 +2,22 @@
 
 from mpipar.view.analysis import Kind, kinds
 from mpipar.view.console import arguments, console, progress
-from mpipar.view.summary import print_summary, summary_rows
+from mpipar.view.steps import Hop, hops, print_hops
+from mpipar.view.summary import print_summary, report, summary_rows
 from mpipar.view.units import readable_bytes, readable_time
 
 __all__ = [
+    "Hop",
     "Kind",
     "arguments",
     "console",
+    "hops",
     "kinds",
+    "print_hops",
     "print_summary",
     "progress",
     "readable_bytes",
     "readable_time",
+    "report",
     "summary_rows",
 ]

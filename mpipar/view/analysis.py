@@ -25,6 +25,11 @@ class Kind:
     received: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
     @property
+    def is_copy(self) -> bool:
+        """A copy beside the messages, not a message."""
+        return self.name.startswith("copy")
+
+    @property
     def busiest(self) -> int:
         """Bytes of the busiest rank: the larger of what it sent and what it received."""
         return max([*self.sent.values(), *self.received.values()], default=0)

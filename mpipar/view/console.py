@@ -73,11 +73,11 @@ def progress(screen: Console, total: int, unit: str = "epoch"):
         yield say
         return
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
-    with Progress(*columns, TextColumn("{task.fields[text]}"), console=screen) as bar:
-        task = bar.add_task(unit, total=total, text="")
+    with Progress(*columns, console=screen) as bar:
+        task = bar.add_task(unit, total=total)
 
         def advance(text: str = "") -> None:
-            bar.update(task, advance=1, text=text)
+            bar.update(task, advance=1)
             screen.print(f"{unit} {bar.tasks[0].completed:>3.0f}/{total}  {text}", highlight=False)
 
         yield advance

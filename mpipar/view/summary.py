@@ -6,7 +6,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mpipar.trace import Trace
+from mpipar.comm import Communicator
+from mpipar.trace import Trace, read
 from mpipar.view.analysis import Kind, kinds
 from mpipar.view.units import readable_bytes, readable_time
 
@@ -32,15 +33,15 @@ def print_summary(trace: Trace, console: Console) -> None:
     """The table, the sentences about what is missing, and what the columns mean."""
     title = f"Messages of {trace.size} ranks" if trace.size != 1 else "Messages of 1 rank"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    table.add_column("kind")
-    for column in ("calls", "messages", "bytes", "time a rank", "busiest rank", "lower bound", "ratio"):
+    table.add_column("kind", no_wrap=True)
+    for column in ("calls", "messages", "bytes", "time/rank", "busiest", "bound", "ratio"):
         table.add_column(column, justify="right")
     for kind in kinds(trace):
         table.add_row(*_cells(kind))
     if table.row_count:
         console.print(table)
         console.print(
-            "busiest rank: the most bytes one rank sent or received; lower bound: the fewest with which the\n"
+            "busiest: the most bytes that one rank sent or received; bound: the fewest with which the same\n"
             "collectives can be done; ratio 1.00: none was sent in vain.",
             style="dim",
             highlight=False,
@@ -51,15 +52,31 @@ def print_summary(trace: Trace, console: Console) -> None:
         console.print(f"note: {problem}", style="yellow", highlight=False)
 
 
+def report(world: Communicator, console: Console) -> None:
+    """End the recording on all ranks; rank 0 prints the table and where the trace lies.
+
+    Collective: every rank calls it, once, when its messages are done.
+    """
+    recorder = world.recorder
+    if recorder is None:
+        console.print("no trace was recorded; give --trace FOLDER to see the messages", highlight=False)
+        return
+    recorder.close()
+    world.barrier()
+    if world.rank == 0:
+        print_summary(read(recorder.folder), console)
+        console.print(f"the trace lies in {recorder.folder}: mpipar trace --help", highlight=False)
+
+
 def _cells(kind: Kind) -> list[str]:
     unseen = "unseen"
     return [
         kind.name,
         str(kind.calls),
-        str(kind.messages) if kind.seen else unseen,
+        "" if kind.is_copy else str(kind.messages) if kind.seen else unseen,
         readable_bytes(kind.bytes) if kind.seen else unseen,
         readable_time(float(kind.nanoseconds) / 1e9),
-        readable_bytes(kind.busiest) if kind.seen else unseen,
+        "" if kind.is_copy else readable_bytes(kind.busiest) if kind.seen else unseen,
         readable_bytes(float(kind.bound)) if kind.bound else "",
         "" if kind.ratio is None else f"{kind.ratio:.2f}",
     ]

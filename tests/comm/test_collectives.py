@@ -52,6 +52,9 @@ def test_allreduce_in_place_out_and_views(world):
         x = asarray(values(world.rank, (6, 4)))
         assert world.allreduce(x, algorithm=algorithm, out=x) is x
         np.testing.assert_array_equal(to_host(x), whole)
+        x = asarray(values(world.rank, (6, 4)))
+        world.allreduce(x[...], algorithm=algorithm, out=x[...])  # two views of the same memory
+        np.testing.assert_array_equal(to_host(x), whole)
         x, out = asarray(values(world.rank, (6, 4))), asarray(np.zeros((4, 6)))
         world.allreduce(x, algorithm=algorithm, out=out.T)
         np.testing.assert_array_equal(to_host(out).T, whole)

@@ -28,6 +28,9 @@ def test_sendrecv_in_place(world):
     x = asarray(np.full(5, world.rank, np.float64))
     assert world.sendrecv(x, right, left, out=x) is x
     assert (to_host(x) == left).all()
+    x = asarray(np.full(5, world.rank, np.float64))
+    world.sendrecv(x[:4], right, left, out=x[1:])  # another view of the same memory
+    assert to_host(x).tolist() == [world.rank, left, left, left, left]
 
 
 @ranks(2, 3)

@@ -197,15 +197,25 @@ def spy_layer(x, name, order):
     return Tensor(x.data * 1, (x,), vjp)
 
 
-@pytest.mark.parametrize("weight_first", [False, True])
-def test_hooks_fire_before_earlier_layers_are_processed(weight_first):
-    """What overlapping of communication rests on, wherever the weight stands among the operands."""
+def input_then_weight(h, w):
+    above, left = h.T, w.T
+    return (left @ above).T
+
+
+def weight_then_input(h, w):
+    left, above = w.T, h.T
+    return (left @ above).T
+
+
+@pytest.mark.parametrize("layer", [linear, input_then_weight, weight_then_input, lambda h, w: h @ w])
+def test_hooks_fire_before_earlier_layers_are_processed(layer):
+    """What overlapping of communication rests on, whatever the order of operands and of steps."""
     order, h = [], weight(2, 3)
     for i in range(3):
         w = weight(3, 3, seed=i, name=f"w{i}")
         w.register_post_accumulate_grad_hook(lambda t: order.append(t.name))
         h = spy_layer(h, f"layer {i}", order)
-        h = (w.T @ h.T).T if weight_first else linear(h, w)
+        h = layer(h, w)
     h.sum().backward()
     assert order == ["w2", "layer 2", "w1", "layer 1", "w0", "layer 0"]
 

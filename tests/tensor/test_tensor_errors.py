@@ -44,6 +44,7 @@ MISTAKES = {
     "dim": (lambda: f32(2, 3).sum(dim=2), ShapeError, "sum", "dim 2", "2 dims", "-2 to 1"),
     "dim of nothing": (lambda: f32().softmax(), ShapeError, "softmax", "dim -1", "none"),
     "dim twice": (lambda: f32(2, 3).mean(dim=(0, -2)), ShapeError, "mean", "twice"),
+    "no dim": (lambda: f32(2, 3).sum(dim=()), ShapeError, "sum", "()", "None for all"),
     "dim in words": (lambda: f32(2).sum(dim="rows"), ShapeError, "sum", "'rows'"),
     "mean of nothing": (lambda: f32(0, 3).mean(dim=0), ShapeError, "mean", "(0, 3)"),
     "max of nothing": (lambda: f32(0).max(), ShapeError, "max", "(0,)"),
@@ -81,7 +82,7 @@ MISTAKES = {
     "linear bias": (lambda: mt.linear(f32(2, 3), f32(4, 3), f32(3)), ShapeError, "bias (3,)", "(4,)"),
     "label": (
         lambda: mt.cross_entropy(f32(3, 4), ints(0, 4, 9)),
-        LabelError, "cross_entropy", "label 4 at position (1,)", "0 … 3", "there are 4",
+        LabelError, "cross_entropy", "label 4 at position (1,)", "0 … 3", "there are 4 classes",
     ),
     "negative label": (lambda: mt.cross_entropy(f32(2, 4), ints(0, -1)), LabelError, "label -1 at position"),
     "float labels": (lambda: mt.cross_entropy(f32(2, 4), f32(2)), DTypeError, "label", "float32"),
@@ -205,3 +206,5 @@ def test_ignored_labels_take_no_part():
     grad = to_host(x.grad)
     assert (grad[1] == 0).all() and grad[0, 1] == pytest.approx(-0.375)
     assert mt.cross_entropy(x, ints(9, 9, 9), "sum", ignore_index=9).item() == 0
+    masked = Tensor(asarray(np.array([[-np.inf, 0.0], [1.0, 1.0]])))
+    assert mt.cross_entropy(masked, ints(-100, 0)).item() == pytest.approx(np.log(2))

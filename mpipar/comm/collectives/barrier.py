@@ -14,8 +14,8 @@ import numpy as np
 def dissemination_barrier(comm: Any) -> None:
     """Returns on no rank before all ranks have called it."""
     p, r = comm.size, comm.rank
-    nothing = np.empty(0, np.uint8)
+    nothing, heard = np.empty((2, 0), np.uint8)
     distance = 1
     while distance < p:
-        comm.sendrecv(nothing, (r + distance) % p, (r - distance) % p, tag=distance, out=nothing)
+        comm.sendrecv(nothing, (r + distance) % p, (r - distance) % p, tag=distance, out=heard)
         distance *= 2

@@ -1,0 +1,31 @@
+"""Modules: parameters with PyTorch's names and shapes, layers, and three models.
+
+model = MLP([64, 128, 64, 10], seed=0)
+loss = cross_entropy(model(x), labels)
+loss.backward()
+"""
+
+from mpipar.nn import init
+from mpipar.nn.activation import GELU, ReLU, Sigmoid, Tanh
+from mpipar.nn.attention import CausalSelfAttention, MultiHeadAttention
+from mpipar.nn.cnn import CNN
+from mpipar.nn.container import ModuleList, Sequential
+from mpipar.nn.conv import AvgPool2d, Conv2d, Flatten, MaxPool2d
+from mpipar.nn.dropout import Dropout, share_rows
+from mpipar.nn.embedding import Embedding
+from mpipar.nn.flat import Flat, flatten, flatten_by_dtype
+from mpipar.nn.gpt import GPT, Block
+from mpipar.nn.init import Init
+from mpipar.nn.linear import Linear
+from mpipar.nn.loss import CrossEntropyLoss, MSELoss
+from mpipar.nn.mlp import MLP
+from mpipar.nn.module import Module
+from mpipar.nn.norm import LayerNorm, RMSNorm
+from mpipar.nn.parameter import Parameter
+
+__all__ = [
+    "CNN", "GELU", "GPT", "MLP", "AvgPool2d", "Block", "CausalSelfAttention", "Conv2d",
+    "CrossEntropyLoss", "Dropout", "Embedding", "Flat", "Flatten", "Init", "LayerNorm", "Linear",
+    "MSELoss", "MaxPool2d", "Module", "ModuleList", "MultiHeadAttention", "Parameter", "RMSNorm",
+    "ReLU", "Sequential", "Sigmoid", "Tanh", "flatten", "flatten_by_dtype", "init", "share_rows",
+]  # fmt: skip

@@ -1,0 +1,116 @@
+"""A tensor that is learned: drawn when its name is known, at home in a flat buffer."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from mpipar.arrays import xp
+from mpipar.errors import GraphError, ShapeError
+from mpipar.nn.init import Init
+from mpipar.tensor import Tensor
+
+_slot = Tensor.data  # the slot that the property below stands before
+
+
+class Parameter(Tensor):
+    """A leaf with requires_grad=True.
+
+    source: an array, or an Init whose values `draw` makes later; until then `data` raises
+    place: (Flat, start, stop) once `flatten` gave it a place there: data and grad are views
+    Assigning `data` to a parameter that has a place writes into its buffer.
+    errors: GraphError for the values of a parameter that was not drawn yet
+    """
+
+    __slots__ = ("init", "place")
+
+    def __init__(self, source: Any, *, requires_grad: bool = True, name: str | None = None) -> None:
+        self.place = None
+        self.init = source if isinstance(source, Init) else None
+        if self.init is None:
+            super().__init__(source, requires_grad=requires_grad, name=name)
+            return
+        super().__init__(xp.empty(0, self.init.dtype), requires_grad=requires_grad, name=name)
+        _slot.__set__(self, None)
+
+    def draw(self, seed: int, name: str) -> None:
+        """Fill in the initial values of the stream (seed, name); `name` is kept.
+
+        errors: GraphError for a parameter made from an array: it has no recipe
+        """
+        if self.init is None:
+            raise GraphError(f"{name} {self.shape} was made from an array and cannot be drawn anew")
+        self.name = name
+        self.data = self.init.draw(seed, name)
+
+    @property
+    def drawn(self) -> bool:
+        """False while there are no values yet."""
+        return _slot.__get__(self) is not None
+
+    @property
+    def data(self) -> Any:
+        value = _slot.__get__(self)
+        if value is None:
+            raise GraphError(
+                f"parameter {self.name or '(no name yet)'} {self.shape} has no values; call "
+                "initialize(seed) on the finished model, or give seed= to the layer if it stands alone"
+            )
+        return value
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if self.place is None:
+            _slot.__set__(self, value)
+            return
+        view = _slot.__get__(self)
+        if value is view:  # p.data -= ... has written already
+            return
+        if value.shape != view.shape:
+            raise ShapeError(
+                f"{self.name or 'parameter'} {view.shape} lies in a flat buffer and cannot take the shape "
+                f"{value.shape}; make a new Parameter"
+            )
+        view[...] = value
+
+    def move(self, flat: Any, start: int, view: Any, grad: Any) -> None:
+        """Live in `flat` from `start` on: values and gradient are copied into the two views."""
+        view[...] = self.data
+        if self.grad is not None:
+            grad[...] = self.grad
+            self.grad = grad
+        _slot.__set__(self, view)
+        self.grad_buffer = grad
+        self.place = (flat, start, start + view.size)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        if self.drawn:
+            return self.data.shape
+        return self.init.shape if self.init.part is None else _part_shape(self.init)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype if self.drawn else np.dtype(self.init.dtype)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Parameter":
+        """The same values in memory of its own, without gradient, hooks or place."""
+        fresh = Parameter(
+            self.data.copy() if self.drawn else self.init, requires_grad=self.requires_grad, name=self.name
+        )
+        fresh.init = self.init
+        memo[id(self)] = fresh
+        return fresh
+
+
+def _part_shape(init: Init) -> tuple[int, ...]:
+    # strides of zero: the shape of an index, without the memory
+    return np.broadcast_to(np.False_, init.shape)[init.part].shape
