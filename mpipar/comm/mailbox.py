@@ -157,6 +157,7 @@ class Group:
     def __init__(self, scheduler: Scheduler, topology: Topology, ranks: list[Rank]) -> None:
         self.scheduler, self.topology, self.ranks = scheduler, topology, ranks
         self.numbers = [rank.number for rank in ranks]
+        self.nodes = [topology.place(number)[0] for number in self.numbers]
         self.transports = [VirtualTransport(self, r, rank) for r, rank in enumerate(ranks)]
         self.duplicates: list[Group] = []
         self.meetings: list[Meeting] = []
@@ -180,15 +181,15 @@ class VirtualTransport:
         self.arrived = 0  # messages that came before their receive
         self._posts = self._splits = self._duplicates = 0
         self._routes: dict[int, tuple] = {}  # peer -> (its transport, the link to it)
+        self.reduced = None if self.scheduler.measured else self._reduced
 
     def now(self) -> int:
         if self.scheduler.measured:
             self._count_computing()
         return int(self.me.clock * 1e9 + 0.5)
 
-    def reduced(self, nbytes: int) -> None:
-        if not self.scheduler.measured:
-            self.me.clock += nbytes * self.group.topology.gamma
+    def _reduced(self, nbytes: int) -> None:
+        self.me.clock += nbytes * self.group.topology.gamma
 
     def send(self, buffer: np.ndarray, dest: int, tag: int) -> None:
         sending = self._post(buffer, dest, tag)
@@ -248,7 +249,10 @@ class VirtualTransport:
     def ranks_in_world(self) -> list[int]:
         return self.group.numbers
 
-    def native(self, operation: str, x: Any, out: Any, reduction: str, root: int) -> None:
+    def nodes(self) -> list[int]:
+        return self.group.nodes
+
+    def native(self, operation: str, *_: Any) -> None:
         raise OptionError(f"{operation}: virtual ranks have no native collectives; choose one of ours")
 
     def done_by_now(self, pending: Receive | Sending) -> bool:
