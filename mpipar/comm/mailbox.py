@@ -261,9 +261,8 @@ class VirtualTransport:
         if scheduler.measured:
             self._count_computing()
         if pending.done is None or pending.done > me.clock:
-            if me.failed_test != me.clock:  # what is to happen until now, happens first
-                scheduler.ready(me, me.clock)
-                scheduler.block(me, pending)
+            if me.failed_test != me.clock:
+                scheduler.poll(me, pending)
             elif pending.done is None:  # since the last test no time has passed
                 scheduler.sleep(me, pending)
             else:
@@ -275,6 +274,8 @@ class VirtualTransport:
     def posted_for(self, message: Message) -> Receive | None:
         """Take the earliest posted receive that the message fits."""
         posted, found = self.posted, None
+        if not posted:
+            return None
         for source in (message.source, ANY_SOURCE) if ANY_SOURCE in posted else (message.source,):
             for receive in posted.get(source, ()):
                 if receive.tag == message.tag or receive.tag == ANY_TAG:

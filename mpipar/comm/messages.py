@@ -62,16 +62,18 @@ class Messages:
         """
         recv_tag = tag if recv_tag is None else recv_tag
         self._check_send("sendrecv", x, dest, tag)
-        out = empty_like(x) if out is None else out
+        is_new = out is None
+        out = empty_like(x) if is_new else out
         self._check_recv("sendrecv", out, source, recv_tag)
-        start = self._now()
-        sent = None if self._recorder is None else self._recorder.values_of(x)  # x may be out
-        buffer, into = self._wire.outgoing(x), self._wire.incoming(out, apart=overlap(x, out))
+        recorder, wire = self._recorder, self._wire
+        if recorder is not None:
+            start, sent = recorder.clock(), recorder.values_of(x)  # before out, which may be x, changes
+        buffer, into = wire.outgoing(x), wire.incoming(out, not is_new and overlap(x, out))
         status = self._transport.sendrecv(buffer, dest, tag, into, source, recv_tag)
         if buffer is not x:
-            self._wire.done(buffer, x)
+            wire.done(buffer, x)
         self._received("sendrecv", status, into, out)
-        if self._recorder is not None:
+        if recorder is not None:
             frame = sys._getframe(1)
             self._record("send", start, dest, tag, x, frame, values=sent)
             self._record("recv", start, status.source, status.tag, out, frame)
