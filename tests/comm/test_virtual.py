@@ -450,3 +450,15 @@ def test_a_message_too_long_is_an_error_for_small_and_large():
 
 def test_free_messages_take_no_time():
     assert run(lambda world: (world.barrier(), seconds(world))[1], 8, FREE) == [0] * 8
+
+
+def test_a_request_is_recorded_with_the_line_that_began_it(tmp_path):
+    def program(world):
+        request = world.irecv(np.zeros(1), 0)
+        world.isend(np.zeros(1), 0).wait()
+        request.wait()
+
+    run(program, 1, trace=tmp_path)
+    sites = {e.op: int(e.site.rpartition(":")[2]) for e in read(tmp_path).ranks[0].events if e.op != "wait"}
+    first = program.__code__.co_firstlineno
+    assert sites == {"irecv": first + 1, "isend": first + 2}
