@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from ranks import run_ranks
+from ranks import run_python, run_ranks
 
 from mpipar.trace import read
 
@@ -34,6 +34,16 @@ def test_it_runs_and_its_trace_is_whole(name, size, tmp_path):
     assert max(map(len, output.splitlines())) <= 110
     trace = read(tmp_path / "trace")
     assert trace.problems == [] and trace.size == size
+
+
+@pytest.mark.parametrize("name", sorted(QUICK))
+def test_it_runs_on_virtual_ranks(name, tmp_path):
+    script, trace = str(FOLDER / f"{name}.py"), tmp_path / "trace"
+    program = ["-m", "mpipar.cli", "sim", "-n", "5", script, "--trace", str(trace), *QUICK[name]]
+    finished = run_python(program)
+    assert finished.returncode == 0, finished.stderr
+    assert "[0] Messages of 5 ranks" in finished.stdout
+    assert read(trace).problems == []
 
 
 @pytest.mark.parametrize("name", sorted(QUICK))

@@ -75,9 +75,12 @@ def empty_like(x: Any, shape: tuple[int, ...] | None = None) -> Any:
 
 def overlap(x: Any, y: Any) -> bool:
     """Whether writing to one array may change the other."""
-    if isinstance(x, np.ndarray) != isinstance(y, np.ndarray):
+    if x is y:
+        return True
+    on_host = isinstance(x, np.ndarray)
+    if on_host != isinstance(y, np.ndarray):
         return False
-    return x is y or bool((np if isinstance(x, np.ndarray) else xp).may_share_memory(x, y))
+    return bool((np if on_host else xp).may_share_memory(x, y))
 
 
 def add_at(target: Any, index: Any, values: Any) -> None:

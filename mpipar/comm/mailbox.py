@@ -157,6 +157,7 @@ class Group:
     def __init__(self, scheduler: Scheduler, topology: Topology, ranks: list[Rank]) -> None:
         self.scheduler, self.topology, self.ranks = scheduler, topology, ranks
         self.numbers = [rank.number for rank in ranks]
+        self.nodes = [topology.place(number)[0] for number in self.numbers]
         self.transports = [VirtualTransport(self, r, rank) for r, rank in enumerate(ranks)]
         self.duplicates: list[Group] = []
         self.meetings: list[Meeting] = []
@@ -181,15 +182,15 @@ class VirtualTransport:
         self.arrived = 0  # messages that came before their receive
         self._posts = self._splits = self._duplicates = 0
         self._routes: dict[int, tuple] = {}  # peer -> (its transport, the link to it)
+        self.reduced = None if self.scheduler.measured else self._reduced
 
     def now(self) -> int:
         if self.scheduler.measured:
             self._count_computing()
         return int(self.me.clock * 1e9 + 0.5)
 
-    def reduced(self, nbytes: int) -> None:
-        if not self.scheduler.measured:
-            self.me.clock += nbytes * self.group.topology.gamma
+    def _reduced(self, nbytes: int) -> None:
+        self.me.clock += nbytes * self.group.topology.gamma
 
     def send(self, buffer: np.ndarray, dest: int, tag: int) -> None:
         sending = self._post(buffer, dest, tag)
@@ -250,7 +251,7 @@ class VirtualTransport:
         return self.group.numbers
 
     def nodes(self) -> list[int]:
-        return [self.group.topology.place(number)[0] for number in self.group.numbers]
+        return self.group.nodes
 
     def native(self, operation: str, *_: Any) -> None:
         raise OptionError(f"{operation}: virtual ranks have no native collectives; choose one of ours")
@@ -261,9 +262,8 @@ class VirtualTransport:
         if scheduler.measured:
             self._count_computing()
         if pending.done is None or pending.done > me.clock:
-            if me.failed_test != me.clock:  # what is to happen until now, happens first
-                scheduler.ready(me, me.clock)
-                scheduler.block(me, pending)
+            if me.failed_test != me.clock:
+                scheduler.poll(me, pending)
             elif pending.done is None:  # since the last test no time has passed
                 scheduler.sleep(me, pending)
             else:
@@ -275,6 +275,8 @@ class VirtualTransport:
     def posted_for(self, message: Message) -> Receive | None:
         """Take the earliest posted receive that the message fits."""
         posted, found = self.posted, None
+        if not posted:
+            return None
         for source in (message.source, ANY_SOURCE) if ANY_SOURCE in posted else (message.source,):
             for receive in posted.get(source, ()):
                 if receive.tag == message.tag or receive.tag == ANY_TAG:

@@ -40,7 +40,7 @@ class Messages:
         if buffer is not x:
             self._wire.done(buffer, x)
         if self._recorder is not None:
-            self._record("send", start, dest, tag, x, sys._getframe(1))
+            self._record("send", start, dest, tag, x, call_site(sys._getframe(1)))
 
     def recv(self, out: Any, source: int = ANY_SOURCE, tag: int = ANY_TAG) -> Any:
         """Fill out with the message of rank source.   returns: out"""
@@ -50,7 +50,7 @@ class Messages:
         status = self._transport.recv(buffer, source, tag)
         self._received("recv", status, buffer, out)
         if self._recorder is not None:
-            self._record("recv", start, status.source, status.tag, out, sys._getframe(1))
+            self._record("recv", start, status.source, status.tag, out, call_site(sys._getframe(1)))
         return out
 
     def sendrecv(
@@ -64,19 +64,21 @@ class Messages:
         """
         recv_tag = tag if recv_tag is None else recv_tag
         self._check_send("sendrecv", x, dest, tag)
-        out = empty_like(x) if out is None else out
+        is_new = out is None
+        out = empty_like(x) if is_new else out
         self._check_recv("sendrecv", out, source, recv_tag)
-        start = self._now()
-        sent = None if self._recorder is None else self._recorder.values_of(x)  # x may be out
-        buffer, into = self._wire.outgoing(x), self._wire.incoming(out, apart=overlap(x, out))
+        recorder, wire = self._recorder, self._wire
+        if recorder is not None:
+            start, sent = recorder.clock(), recorder.values_of(x)  # before out, which may be x, changes
+        buffer, into = wire.outgoing(x), wire.incoming(out, not is_new and overlap(x, out))
         status = self._transport.sendrecv(buffer, dest, tag, into, source, recv_tag)
         if buffer is not x:
-            self._wire.done(buffer, x)
+            wire.done(buffer, x)
         self._received("sendrecv", status, into, out)
-        if self._recorder is not None:
-            frame = sys._getframe(1)
-            self._record("send", start, dest, tag, x, frame, values=sent)
-            self._record("recv", start, status.source, status.tag, out, frame)
+        if recorder is not None:
+            site = call_site(sys._getframe(1))
+            self._record("send", start, dest, tag, x, site, values=sent)
+            self._record("recv", start, status.source, status.tag, out, site)
         return out
 
     def isend(self, x: Any, dest: int, tag: int = 0) -> "Request":
@@ -99,7 +101,7 @@ class Messages:
         return "", -1
 
     def _record(
-        self, op: str, start: int, peer: int, tag: int, x: Any, frame: Any,
+        self, op: str, start: int, peer: int, tag: int, x: Any, site: str,
         seq: int | None = None, values: list | None = None,
     ) -> None:  # fmt: skip
         recorder = self._recorder
@@ -107,7 +109,7 @@ class Messages:
         event = Event(
             recorder.begin() if seq is None else seq, op, start, recorder.clock(), self.name,
             self._world_ranks[peer], tag, x.nbytes, CARRIED[x.dtype], x.shape, "", "", phase, parent,
-            recorder.step, call_site(frame), recorder.scope_path,
+            recorder.step, site, recorder.scope_path,
             recorder.values_of(x) if values is None else values,
         )  # fmt: skip
         recorder.add(event)
@@ -156,10 +158,10 @@ class Request:
         self._comm, self._op, self._x, self._buffer, self._pending = comm, op, x, buffer, pending
         self._sent = sent  # (dest, tag) of an isend
         self._done = False
-        self._seq, self._start, self._frame = -1, 0, None
+        self._seq, self._start, self._site = -1, 0, ""
         if comm._recorder is not None:
             self._seq, self._start = comm._recorder.begin(), comm._recorder.clock()
-            self._frame = sys._getframe(2)  # the line that called isend or irecv
+            self._site = call_site(sys._getframe(2))  # the line that called isend or irecv
 
     def wait(self) -> Any:
         """Block until the array may be used again.   returns: out of irecv, x of isend"""
@@ -196,8 +198,8 @@ class Request:
             comm._wire.done(self._buffer, self._x)
         if comm._recorder is not None:
             peer, tag = self._sent or (status.source, status.tag)
-            comm._record(self._op, self._start, peer, tag, self._x, self._frame, seq=self._seq)
-        self._buffer = self._pending = self._frame = None
+            comm._record(self._op, self._start, peer, tag, self._x, self._site, seq=self._seq)
+        self._buffer = self._pending = None
 
 
 class Hops(Messages):
@@ -230,8 +232,10 @@ class Hops(Messages):
         return group
 
     def counted(self, add: Any) -> Any:
-        """add(mine, theirs), counted as computation where the clock is modelled."""
+        """add(mine, theirs), whose time is counted where the clock is modelled."""
         reduced = self._transport.reduced
+        if reduced is None:
+            return add
 
         def add_and_count(mine: Any, theirs: Any, out: Any = None) -> None:
             add(mine, theirs, out)

@@ -31,8 +31,8 @@ class Rank:
     """One greenlet and its clock.   times in s;   a port is free from sent_until, received_until on"""
 
     __slots__ = (
-        "burst", "clock", "ended", "error", "failed_test", "greenlet", "mark", "number", "received_until",
-        "result", "sent_until", "sleeps", "started", "waiting",
+        "burst", "clock", "ended", "error", "failed_test", "greenlet", "mark", "number", "polls",
+        "received_until", "result", "sent_until", "sleeps", "started", "waiting",
     )  # fmt: skip
 
     def __init__(self, number: int) -> None:
@@ -41,7 +41,7 @@ class Rank:
         self.mark = 0.0  # the thread's time when the clock was last set
         self.burst = 0  # messages sent since it last let others run
         self.failed_test = -1.0  # its clock when a test() last said no
-        self.started = self.ended = self.sleeps = False
+        self.started = self.ended = self.polls = self.sleeps = False
         self.waiting: Any = None  # what it cannot go on without: a Receive, Sending or Meeting
         self.result = self.error = None
 
@@ -110,6 +110,17 @@ class Scheduler:
         me.waiting = None
         if self.measured:
             me.mark = thread_time()
+
+    def poll(self, me: Rank, waiting: Any) -> None:
+        """As block, for a single test(): what is to happen until now, happens first."""
+        self._idle += 1
+        if self._idle % IDLE_POLLS == 0 and all(getattr(item, "polls", False) for *_, item in self.heap):
+            self.block(me, waiting)  # all who are not stuck have tested for long, and nothing is under way
+            return
+        me.polls = True
+        self.ready(me, me.clock)
+        self.block(me, None)
+        me.polls = False
 
     def sleep(self, me: Rank, waiting: Any) -> None:
         """As block, for a loop of test(): goes on, too, when nothing else can happen."""

@@ -9,6 +9,7 @@ recording or checking. mpi.py is one over mpi4py. Semantics are MPI's (MPI 4.1, 
 * a buffer given to `isend` or `irecv` belongs to the transport until `wait` returns.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -49,13 +50,11 @@ class Transport(Protocol):
     ledger: Any  # where messages are written down for checking, None where they are not
     reads_device: bool  # True where GPU memory may be handed over as it is
     has_native: bool  # False where `native` is not offered
+    # to be told of bytes that were combined with received ones; None where the clock runs by itself
+    reduced: Callable[[int], None] | None
 
     def now(self) -> int:
         """This rank's clock in ns."""
-        ...
-
-    def reduced(self, nbytes: int) -> None:
-        """So many bytes were combined with received ones: a modelled clock counts the time."""
         ...
 
     def send(self, buffer: np.ndarray, dest: int, tag: int) -> None: ...

@@ -41,8 +41,8 @@ class Wire:
 
         apart: not into out itself, because it is being sent at the same time
         """
-        direct = out.flags.c_contiguous and not apart
-        if type(out) is np.ndarray and direct:
+        direct = not apart and out.flags.c_contiguous
+        if direct and type(out) is np.ndarray:
             return out
         if not on_device(out):
             return np.empty(out.shape, out.dtype)

@@ -155,16 +155,18 @@ def _belongs_to_trace(name: str) -> bool:
     return name == "meta.json" or (name.startswith("rank-") and name.endswith(".jsonl"))
 
 
-_sites: dict[tuple[Any, int], str] = {}
+# by the code's id, because its hash is computed anew each time; the code is kept, so that no other has its id
+_sites: dict[tuple[int, int], tuple[str, Any]] = {}
 
 
 def call_site(frame: Any) -> str:
     """file:line of a frame, the file relative to where the user stands or to the package."""
-    key = (frame.f_code, frame.f_lasti)
-    site = _sites.get(key)
-    if site is None:
-        site = _sites[key] = f"{_short_path(frame.f_code.co_filename)}:{frame.f_lineno}"
-    return site
+    code = frame.f_code
+    key = (id(code), frame.f_lasti)
+    known = _sites.get(key)
+    if known is None:
+        known = _sites[key] = (f"{_short_path(code.co_filename)}:{frame.f_lineno}", code)
+    return known[0]
 
 
 def _short_path(filename: str) -> str:

@@ -195,6 +195,28 @@ def test_a_loop_of_test_lets_others_run_and_time_pass():
         assert 1 <= polls < 5000 and got == 1 and clock >= 2 * (ALPHA + 8 * BETA)
 
 
+def test_a_message_that_comes_during_a_test_wakes_its_rank_once():
+    def program(world):
+        x, out = np.zeros(1), np.zeros(1)
+        if world.rank:
+            world.recv(out, 0)
+            world.send(out + 1, 0)
+            world.recv(out, 0)
+            world.send(out + 2, 0)
+            return None
+        request = world.irecv(out, 1)
+        world.send(x, 1)
+        for _ in range(30):  # overheads: its clock runs ahead of what has happened elsewhere
+            world.isend(x, 0, tag=9)
+        first = request.test()
+        late = world.irecv(out, 1)
+        world.send(x, 1)
+        late.wait()
+        return first, out[0]
+
+    assert run(program, 2, LOGGP)[0] == (True, 2)
+
+
 def test_a_loop_of_test_with_an_end_of_its_own_ends():
     def impatient(world):
         request = world.irecv(np.zeros(1), 1 - world.rank)
@@ -250,9 +272,9 @@ def test_a_long_trace_is_written_as_it_goes(tmp_path):
 # deadlocks
 
 
-def stuck(function, ranks, network=None):
+def stuck(function, ranks, network=None, compute="none"):
     with pytest.raises(DeadlockError) as caught:
-        run(function, ranks, network)
+        run(function, ranks, network, compute=compute)
     return caught.value
 
 
@@ -327,7 +349,8 @@ def test_other_waits_are_named():
         while not request.test():
             pass
 
-    assert "test(source=1" in str(stuck(polling, 2))
+    for compute in ("none", "measured"):
+        assert "test(source=1" in str(stuck(polling, 2, compute=compute))
 
 
 def test_of_many_ranks_a_few_are_listed():
@@ -427,3 +450,15 @@ def test_a_message_too_long_is_an_error_for_small_and_large():
 
 def test_free_messages_take_no_time():
     assert run(lambda world: (world.barrier(), seconds(world))[1], 8, FREE) == [0] * 8
+
+
+def test_a_request_is_recorded_with_the_line_that_began_it(tmp_path):
+    def program(world):
+        request = world.irecv(np.zeros(1), 0)
+        world.isend(np.zeros(1), 0).wait()
+        request.wait()
+
+    run(program, 1, trace=tmp_path)
+    sites = {e.op: int(e.site.rpartition(":")[2]) for e in read(tmp_path).ranks[0].events if e.op != "wait"}
+    first = program.__code__.co_firstlineno
+    assert sites == {"irecv": first + 1, "isend": first + 2}

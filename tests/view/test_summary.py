@@ -60,7 +60,7 @@ def test_counts_and_bounds_of_a_known_run(world):
         assert ring.nanoseconds > 0
 
 
-@ranks(2)
+@ranks(2, virtual=())  # virtual ranks have no native collectives
 def test_messages_of_a_user_and_native_collectives(world):
     folder = shared_folder(world, "mine")
     comm = traced(world, folder)
