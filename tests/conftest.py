@@ -1,7 +1,17 @@
-"""Fixtures of the whole suite."""
+"""Fixtures of the whole suite, which runs in an environment of its own."""
+
+import os
+from pathlib import Path
 
 import pytest
-from ranks import Batches
+
+# Before mpipar is imported, and for every process that a test starts: what a user has set for
+# mpipar, or measured by `mpipar calibrate`, changes no test. The backend is what make chooses.
+for name in [name for name in os.environ if name.startswith("MPIPAR_") and name != "MPIPAR_BACKEND"]:
+    del os.environ[name]
+os.environ["XDG_CONFIG_HOME"] = str(Path(__file__).parent / "no such folder")
+
+from ranks import Batches  # noqa: E402
 
 
 @pytest.fixture(scope="session")

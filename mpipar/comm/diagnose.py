@@ -369,7 +369,7 @@ def find_leftovers(states: States) -> Verdict | None:
     for sender, state in sorted(states.items()):
         for (dest, comm, tag), channel in state.sent:
             other = states.get(dest)
-            if tag == HOPS or other is None or other.doing is None or other.doing.op != "gone":
+            if tag == HOPS or other is None or other.doing is None or other.doing.op != "gone" or other.blind:
                 continue
             mine = dict(other.received).get((sender, comm, tag))
             taken = mine.done if mine else 0

@@ -133,6 +133,7 @@ class Snapshot(msgspec.Struct, array_like=True):
     received: list[tuple[Key, Channel]]
     calls: dict[str, Calls]
     wild: int  # receives with a wildcard that are posted and not done
+    blind: int = 0  # failed receives of which not even the sender is known
     polls: int = 0
     pid: int = 0
     blocked: float = 0.0  # s it has been in this call
@@ -152,7 +153,7 @@ class Ledger:
         self.received: dict[Key, Channel] = {}
         self.calls: dict[str, Calls] = {}
         self._last: dict[str, deque] = {}
-        self.wild = 0
+        self.wild = self.blind = 0
         self.steps: list[tuple] = []  # the fields of a Step
         self.requests: dict[int, Any] = {}  # under way
 
@@ -186,10 +187,13 @@ class Ledger:
 
     def failed(self, number: int, peer: int, comm: str, tag: int) -> None:
         """A receive has taken a message that does not fit, and raises."""
-        channel = self.received.get((peer, comm, tag))
-        if number and channel is not None:
-            channel.done += 1
-            channel.failed.append(number)
+        if number == 0:
+            self.wild -= 1
+            self.blind += 1
+            return
+        channel = self.received[peer, comm, tag]
+        channel.done += 1
+        channel.failed.append(number)
 
     def got(self, number: int, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str) -> int:
         """A receive is done; peer and tag are the message's own.   returns: its number"""
@@ -243,5 +247,5 @@ class Ledger:
         return Snapshot(
             self.rank, self.counter, Doing(*doing) if waiting and doing else None, self.inside,
             list(self.sent.items()), list(self.received.items()), dict(self.calls), self.wild,
-            self.polls, pid, blocked,
+            self.blind, self.polls, pid, blocked,
         )  # fmt: skip
