@@ -18,7 +18,7 @@ extras = $(or $(subst $(space),$(comma),$(strip $(MPI_EXTRA) $(1) $(EXTRAS))),no
 
 install: .venv/installed-$(call extras,)
 tutorial: install
-	@$(BIN)/mpipar run -n $(NP) $(if $(MPIRUN),--mpirun $(MPIRUN)) $(TUTORIAL) $(ARGS)
+	@$(BIN)/mpipar run -n $(NP) $(if $(MPIRUN),--mpirun '$(MPIRUN)') '$(TUTORIAL)' $(ARGS)
 
 test: .venv/installed-$(call extras,dev)
 	$(BIN)/coverage erase
@@ -34,8 +34,11 @@ lint: .venv/installed-$(call extras,dev)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# of the traces only the tutorials': others are the user's
 clean:
-	rm -rf .venv build dist traces *.egg-info .coverage* .pytest_cache .hypothesis .ruff_cache
+	rm -rf .venv build dist *.egg-info .coverage* .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(patsubst tutorials/%.py,traces/%,$(wildcard tutorials/*.py))
+	rmdir traces 2>/dev/null || true
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # one stamp a set of extras: a change of setup.cfg or of the extras installs again

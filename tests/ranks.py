@@ -65,7 +65,7 @@ class Batches:
         """'' if the test passed on all ranks, else what each rank had to say."""
         if size not in self._failures:
             self._failures[size] = self._run_all(size)
-        return self._failures[size].get((module, name), "")
+        return self._failures[size][module, name]
 
     def _run_all(self, size: int) -> dict[tuple[str, str], str]:
         failures, left = {}, list(self._selected[size])
@@ -89,7 +89,6 @@ class Batches:
         passed = min(sum(line == "passed" for line in rank) for rank in lines)
         if passed == len(tests):
             return passed, ""
-        said = [f"rank {r}: {(out / f'failure-{r}.txt')}" for r in range(size)]
         said = [
             f"--- rank {r}\n{(out / f'failure-{r}.txt').read_text()}"
             for r in range(size)

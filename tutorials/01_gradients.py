@@ -5,7 +5,7 @@
 # at a time and look. **How many times must the loss be computed? And how many times if the
 # program remembers how it computed the loss?** Predict, then run.
 #
-#     mpipar run -n 4 tutorials/01_gradients.py
+#     .venv/bin/mpipar run -n 4 tutorials/01_gradients.py
 
 # %%
 import time
@@ -15,9 +15,14 @@ import numpy as np
 import mpipar as mp
 from mpipar.arrays import asarray, to_host
 
-args = mp.arguments("How gradients are computed and summed.", trace="traces/01_gradients", weights=1000)
+args = mp.arguments(
+    "A loss depends on many weights. How many times must it be computed to find its slope in each?",
+    trace="traces/01_gradients",
+    weights=1000,
+)
 world = mp.world(trace=args.trace, values=args.values)
 screen = mp.view.console(world.rank)
+screen.print(args.description, style="dim")
 
 # %% [markdown]
 # Forty samples x, targets y, and one weight per feature. Every rank draws the same numbers,
@@ -44,7 +49,8 @@ for i in range(args.weights):
     up, down = w.copy(), w.copy()
     up[i], down[i] = w[i] + h, w[i] - h
     slopes[i] = (loss_of(mp.Tensor(up), x, y).item() - loss_of(mp.Tensor(down), x, y).item()) / (2 * h)
-screen.print(f"nudging:  the loss was computed {2 * args.weights} times, {time.perf_counter() - start:.3f} s")
+took = mp.view.readable_time(time.perf_counter() - start)
+screen.print(f"nudging:  the loss was computed {2 * args.weights} times, {took}")
 
 # %% [markdown]
 # Backward: each operation kept its inputs and knows how to send a gradient back through itself
@@ -56,7 +62,8 @@ start = time.perf_counter()
 weights = mp.Tensor(w, requires_grad=True)
 loss_of(weights, x, y).backward()
 gradient = to_host(weights.grad)
-screen.print(f"backward: the loss was computed 1 time, {time.perf_counter() - start:.3f} s")
+took = mp.view.readable_time(time.perf_counter() - start)
+screen.print(f"backward: the loss was computed 1 time, {took}")
 screen.print(f"largest difference between the two: {abs(gradient - slopes).max():.1e}\n")
 
 # %% [markdown]
@@ -67,12 +74,15 @@ screen.print(f"largest difference between the two: {abs(gradient - slopes).max()
 # %%
 mine = np.array_split(np.arange(40), world.size)[world.rank]
 weights = mp.Tensor(w, requires_grad=True)
-loss_of(weights, x[mine], y[mine]).backward()
-share = len(mine) / 40
-together = world.allreduce(weights.grad * share, algorithm="ring")
+part = asarray(np.zeros(args.weights))
+if len(mine):  # of more than 40 ranks, some have no sample, and nothing to add
+    loss_of(weights, x[mine], y[mine]).backward()
+    part = weights.grad * (len(mine) / 40)
+together = world.allreduce(part, algorithm="ring")
 
 difference = world.allreduce(abs(asarray(to_host(together) - gradient)).max().reshape(1), "max")
-screen.print(f"{world.size} ranks, each with about {len(mine)} of 40 samples:")
+ranks = mp.view.readable_count(world.size, "rank")
+screen.print(f"{ranks}; rank 0 has {len(mine)} of the 40 samples")
 screen.print(f"sum of share · gradient against the gradient of the whole: {to_host(difference)[0]:.1e}")
 
 # %% [markdown]

@@ -7,7 +7,7 @@
 # **How many numbers does each rank send in one step? And will the four ranks end with the same
 # weights as one rank that sees every batch whole?** Predict, then run.
 #
-#     make tutorial           or           mpipar run -n 4 tutorials/04_data_parallel.py
+#     make tutorial           or           .venv/bin/mpipar run -n 4 tutorials/04_data_parallel.py
 
 # %%
 import time
@@ -19,7 +19,7 @@ from mpipar.arrays import to_host
 from mpipar.tensor import cross_entropy
 
 args = mp.arguments(
-    "Train digits by data parallelism, and compare with the serial run.",
+    "Several ranks train one network on digits. Will they end with the same weights as one rank alone?",
     trace="traces/04_data_parallel",
     epochs=20,
     batch=64,
@@ -28,6 +28,7 @@ args = mp.arguments(
 )
 world = mp.world(trace=args.trace, values=args.values)
 screen = mp.view.console(world.rank)
+screen.print(args.description, style="dim")
 SAMPLES = len(mp.data.digits("train")[1])
 
 # %% [markdown]
@@ -97,7 +98,8 @@ with mp.view.progress(screen, args.epochs) as advance:
 
     train(model, optimizer, batches(world.rank, world.size), replica.average_gradients, after_epoch)
 replica.verify()  # still equal, bit for bit, after all steps
-screen.print(f"{args.epochs} epochs on {world.size} ranks in {time.perf_counter() - start:.1f} s")
+epochs, ranks = (mp.view.readable_count(*of) for of in ((args.epochs, "epoch"), (world.size, "rank")))
+screen.print(f"{epochs} on {ranks} in {mp.view.readable_time(time.perf_counter() - start)}")
 
 # %% [markdown]
 # Was it the same? Rank 0 now trains alone, on whole batches, and compares every weight. The two
@@ -124,8 +126,9 @@ if world.rank == 0:
     )
 
 # %% [markdown]
-# What was sent? Each step sums 17,226 gradients with the ring: 2·3/4·17,226 numbers a rank, as
-# few as can be (ratio 1.00). The small allreduces are the loss and the accuracy.
+# What was sent? Each step sums 17,226 gradients, by the algorithm that the library holds to be the
+# fastest for so many: each rank sends 2·3/4·17,226 numbers, as few as can be (ratio 1.00). The
+# small allreduces are the loss and the accuracy; for those, fewer messages matter more.
 
 # %%
 mp.view.report(world, screen)

@@ -1,5 +1,5 @@
 # class: different collectives | ranks: 2 | fault: any 0@12 1@15 | mode: watch
-"""Tensor and data parallel groups: the two ranks sum on both, in another order."""
+"""Each rank makes the two collectives in an order of its own."""
 
 import numpy as np
 

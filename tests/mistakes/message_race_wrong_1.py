@@ -1,5 +1,5 @@
 # class: message race | ranks: 3 | fault: 0@12 0@13 0@14 | mode: watch
-"""Rank 0 takes any message for the header, which may be the one that line 10 wants from rank 1."""
+"""Rank 0 takes any message for the header; it may be the body, which is wanted from rank 1."""
 
 import numpy as np
 

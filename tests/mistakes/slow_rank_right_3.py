@@ -13,7 +13,7 @@ answers = np.zeros((3, 2))
 if rank == 0:
     requests = [world.irecv(answers[r], r) for r in (1, 2)]
     polls = 0
-    while not all([request.test() for request in requests]):
+    while not all(request.test() for request in requests):
         polls += 1
         time.sleep(0.01)
     assert answers[1:, 0].tolist() == [1, 2] and polls > 10

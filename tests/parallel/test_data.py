@@ -103,15 +103,41 @@ def test_a_missing_gradient_is_named(world):
 
 
 @ranks(2)
-def test_frozen_parameters_are_neither_sent_nor_missed(world):
-    model = build()
+def test_frozen_parameters_start_equal_and_have_no_gradients_to_average(world):
+    model = build(seed=world.rank)
     frozen = dict(model.named_parameters())["0.weight"]
     frozen.requires_grad = False
     replica = DataParallel(model, world)
+    assert (frozen.numpy() == dict(build(seed=0).named_parameters())["0.weight"].numpy()).all()
     cross_entropy(replica(mp.Tensor(X)), asarray(Y)).backward()
     replica.average_gradients()
     assert frozen.grad is None
     assert sum(len(flat) for flat in replica.flats) == model.num_parameters() - frozen.size
+
+
+@ranks(2)
+def test_a_model_that_is_frozen_altogether_starts_equal(world):
+    model = build(seed=world.rank).requires_grad_(False)
+    assert DataParallel(model, world).flats == []
+    for p, q in zip(model.parameters(), build(seed=0).parameters(), strict=True):
+        assert (p.numpy() == q.numpy()).all()
+
+
+@ranks(1, 2)
+def test_parameters_frozen_on_one_rank_only_are_noticed(world):
+    model = build()
+    dict(model.named_parameters())["0.weight"].requires_grad = world.rank == 0
+    if world.size == 1:
+        DataParallel(model, world)
+        return
+    with pytest.raises(LayoutError, match="rank 1 built another model than rank 0"):
+        DataParallel(model, world)
+
+
+@ranks(1, 2)
+def test_a_model_without_parameters_is_named(world):
+    with pytest.raises(LayoutError, match="DataParallel: Module has no parameters, so there is nothing to"):
+        DataParallel(mp.nn.Module(), world)
 
 
 @pytest.mark.parametrize("bucket_bytes", [1, 100, 600, 10**9])

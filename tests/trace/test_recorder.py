@@ -110,6 +110,8 @@ def test_values_of_small_arrays_on_request(folder):
     recorder = Recorder(folder, 0, 1, flush_seconds=None, values=True)
     assert recorder.values_of(asarray(np.arange(3.0))) == [0, 1, 2]
     assert recorder.values_of(asarray(np.arange(65.0))) is None
+    assert recorder.values_of(asarray(np.array([[True], [False]]))) == [True, False]
+    assert recorder.values_of(asarray(np.float32([np.nan, np.inf, -np.inf, 1]))) == ["nan", "inf", "-inf", 1]
     recorder.values = False
     assert recorder.values_of(asarray(np.arange(3.0))) is None
     recorder.close()
@@ -149,6 +151,9 @@ def test_an_old_trace_is_replaced(folder):
         ("", "is damaged or foreign"),
         ("[]", "is damaged or foreign"),
         ('{"size": 2}', "is damaged or foreign"),
+        ('{"format": 1, "size": "x"}', "size 'x' is no count of ranks; record the run again"),
+        ('{"format": 1, "size": -3}', "size -3 is no count of ranks"),
+        ('{"format": 1, "size": null}', "size None is no count of ranks"),
         ('{"format": 99}', "has trace format 99, this mpipar reads up to 1; upgrade mpipar"),
         (None, "holds no meta.json"),
     ],
@@ -160,6 +165,17 @@ def test_a_folder_that_is_no_trace(tmp_path, meta, text):
         read(tmp_path)
     with pytest.raises(TraceError, match="there is no trace folder"):
         read(tmp_path / "nowhere")
+
+
+def test_a_folder_in_the_place_of_a_ranks_file(folder):
+    record(folder, 0, ("send", 1))
+    (folder / "rank-0001.jsonl").mkdir()
+    (folder / "rank-²³.jsonl").write_text("")  # digits, but no number
+    assert read(folder).problems == [
+        "rank-0001.jsonl cannot be read (Is a directory), left out",
+        "rank-²³.jsonl is no rank's file, left out",
+        "1 of 2 ranks left no file: 1",
+    ]
 
 
 def test_a_file_of_another_format_in_the_folder(folder):

@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,17 @@ from mpipar.arrays import asarray
 from mpipar.comm import Communicator
 from mpipar.cost import busiest_rank_bytes
 from mpipar.trace import Event, Recorder, prepare_folder, read
-from mpipar.view import hops, kinds, print_hops, print_summary, readable_bytes, readable_time, summary_rows
+from mpipar.view import (
+    hops,
+    kinds,
+    print_hops,
+    print_summary,
+    readable_bytes,
+    readable_count,
+    readable_path,
+    readable_time,
+    summary_rows,
+)
 
 
 def traced(world, tmp, **options):
@@ -27,7 +38,6 @@ def traced(world, tmp, **options):
 def shared_folder(world, tmp_name):
     """A folder of this name that all ranks know."""
     import tempfile
-    from pathlib import Path
 
     path = np.zeros(200, np.uint8)
     if world.rank == 0:
@@ -58,6 +68,53 @@ def test_counts_and_bounds_of_a_known_run(world):
         assert naive.ratio == p / 2
         assert bcast.ratio == p - 1
         assert ring.nanoseconds > 0
+
+
+@ranks(4)
+def test_groups_are_held_against_their_own_bound(world):
+    """Two groups of two ranks call at once: a ring is as good as can be, in each of them."""
+    folder = shared_folder(world, "groups")
+    comm = traced(world, folder)
+    half = comm.split(world.rank % 2)
+    for _ in range(3):
+        half.allreduce(asarray(np.ones(8)), algorithm="ring")
+    comm.recorder.close()
+    world.barrier()
+    ring = next(kind for kind in kinds(read(folder)) if kind.name == "allreduce ring")
+    assert (ring.calls, ring.busiest, ring.bound, ring.ratio) == (6, 6 * 64, 6 * 64, 1.0)
+
+
+@ranks(2, 3, 4)
+def test_changing_roots_are_held_against_the_bound_call_by_call(world):
+    """Every rank is once the root that sends all of it, and only then the busiest."""
+    folder, p = shared_folder(world, "roots"), world.size
+    comm = traced(world, folder)
+    for root in range(p):
+        comm.bcast(asarray(np.ones(8)), root=root, algorithm="linear")
+    comm.recorder.close()
+    world.barrier()
+    bcast = next(kind for kind in kinds(read(folder)) if kind.name == "bcast linear")
+    assert (bcast.calls, bcast.busiest, bcast.bound) == (p, p * (p - 1) * 64, p * 64)
+    assert bcast.ratio == p - 1
+
+
+@ranks(3)
+def test_an_incomplete_trace_has_no_ratio(world):
+    folder = shared_folder(world, "incomplete")
+    comm = traced(world, folder)
+    comm.allreduce(asarray(np.ones(6)), algorithm="ring")
+    comm.recorder.close()
+    world.barrier()
+    if world.rank == 0:
+        (Path(folder) / "rank-0002.jsonl").unlink()
+        trace = read(folder)
+        ring = next(row for row in summary_rows(trace) if row["kind"] == "allreduce ring")
+        assert (ring["calls"], ring["lower_bound_bytes"], ring["ratio"]) == (1, None, None)
+        output = io.StringIO()
+        print_summary(trace, Console(file=output, width=100))
+        assert "note: parts of the trace are missing" in output.getvalue()
+        assert "1.00 " not in output.getvalue()
+    world.barrier()
 
 
 @ranks(2, virtual=())  # virtual ranks have no native collectives
@@ -99,6 +156,29 @@ def test_hops_of_a_ring_come_in_logical_order_with_their_numbers(world):
     output = io.StringIO()
     print_hops(found[:2], Console(file=output, width=100))
     assert "rank 0 → 1" in output.getvalue() and "reduce-scatter" in output.getvalue()
+
+
+@ranks(2)
+def test_hops_show_numbers_that_json_has_no_word_for(world):
+    folder = shared_folder(world, "nan")
+    comm = traced(world, folder, values=True)
+    if world.rank == 0:
+        comm.send(asarray(np.array([[np.nan, np.inf], [-np.inf, 0.5]])), 1)
+        comm.send(asarray(np.array(7.0)), 1)
+    else:
+        comm.recv(asarray(np.empty((2, 2))), 0)
+        comm.recv(asarray(np.array(0.0)), 0)
+    comm.recorder.close()
+    world.barrier()
+    trace = read(folder)
+    assert trace.problems == []
+    assert [h.sent.values for h in hops(trace)] == [["nan", "inf", "-inf", 0.5], [7.0]]
+    output = io.StringIO()
+    print_hops(hops(trace), Console(file=output, width=100))
+    assert [line.split("8 B")[-1].split("32 B")[-1].strip() for line in output.getvalue().splitlines()[1:]] == [
+        "nan inf -inf 0.5",
+        "7",
+    ]
 
 
 def test_steps_wait_for_what_was_sent(tmp_path):
@@ -145,6 +225,18 @@ def test_bounds_of_the_table():
 )
 def test_bytes(n, text):
     assert readable_bytes(n) == text
+
+
+@pytest.mark.parametrize(("n", "text"), [(0, "0 ranks"), (1, "1 rank"), (4, "4 ranks")])
+def test_counts(n, text):
+    assert readable_count(n, "rank") == text
+
+
+def test_paths_below_here_are_relative(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert readable_path(tmp_path / "traces" / "mine") == "traces/mine"
+    assert readable_path("traces/mine") == "traces/mine"
+    assert readable_path("/nowhere/mine") == "/nowhere/mine"
 
 
 @pytest.mark.parametrize(
