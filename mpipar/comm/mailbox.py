@@ -6,7 +6,6 @@ byte at the receiver; of a rendezvous, first the question whether it may come.
 
 import sys
 from functools import partial
-from heapq import heappush
 from time import thread_time
 from typing import Any
 
@@ -56,7 +55,7 @@ class Message:
         begin = max(self.ready, receive.posted, sender.sent_until)
         sender.sent_until = begin + self.nbytes * self.link.beta
         self.receive = receive
-        heappush(scheduler.heap, (begin + self.link.alpha, sender.number, scheduler.next(), self))
+        scheduler.agenda.add(begin + self.link.alpha, sender.number, self)
         self.sending.done = sender.sent_until
         scheduler.happened(sender, self.sending, sender.sent_until)
 
@@ -324,7 +323,7 @@ class VirtualTransport:
             message.sending = Sending(self, buffer, dest, tag, None)
         if scheduler.before_message is not None:
             message.site = where_is(sys._getframe())
-        heappush(scheduler.heap, (begin + message.link.alpha, me.number, scheduler.next(), message))
+        scheduler.agenda.add(begin + message.link.alpha, me.number, message)
         return message.sending
 
     def _route(self, peer: int) -> tuple:
