@@ -77,6 +77,20 @@ def sim(
 
 
 @app.command()
+def calibrate(
+    as_json: Json = False,
+    ranks: Annotated[int, typer.Option("-n", "--ranks", help="How many ranks; two of them measure.")] = 2,
+    mpirun: Annotated[str | None, typer.Option(help="The mpirun to use; default: the environment's.")] = None,
+) -> None:
+    """Measure this machine's messages, so that algorithm="auto" chooses by them from then on."""
+    from mpipar.comm import find_launcher
+
+    launcher = find_launcher(mpirun)
+    command = launcher.command(ranks, ["-m", "mpipar.comm.calibrate", *(["--json"] if as_json else [])])
+    os.execve(command[0], command, launcher.environment())
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """What this machine offers, what is missing, and how to get it."""
     from mpipar.view.doctor import examine, print_findings

@@ -42,6 +42,14 @@ class DeadlockError(MpiparError, RuntimeError):
     """Ranks that wait for each other, so that none of them can go on."""
 
 
+class VerdictError(MpiparError, RuntimeError):
+    """A mistake that checking found in this rank.   verdict: a mpipar.comm.verdict.Verdict"""
+
+    def __init__(self, verdict) -> None:
+        super().__init__(verdict.text)
+        self.verdict = verdict
+
+
 class LayoutError(MpiparError, ValueError):
     """Sizes that the ranks of a layout cannot share."""
 

@@ -19,6 +19,7 @@ SETTING_ERRORS = (BackendError, LaunchError, OptionError, TraceError)
 # s: where all ranks fail alike, rank 0 is read first, and ends the others before they speak
 PAUSE, LONG_PAUSE = 0.03, 2.0
 
+_explain: list[Callable[[BaseException, TracebackType | None], None]] = []
 _before_the_end: list[Callable[[], None]] = []  # what to save before the job is ended
 
 
@@ -32,8 +33,21 @@ def before_the_end(action: Callable[[], None]) -> None:
     _before_the_end.append(action)
 
 
+def explain_with(action: Callable[[BaseException, TracebackType | None], None]) -> None:
+    """Ask `action` first when an exception ends the job: it may know the cause, and end it itself."""
+    _explain[:] = [action]
+
+
+def end_now() -> None:
+    """Save and end what `before_the_end` was given."""
+    for action in reversed(_before_the_end):
+        action()
+
+
 def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print what was raised, then save and end what `before_the_end` was given."""
+    for action in _explain:
+        action(error, trace)
     here = _launcher()
     rank = here[0] if here else 0
     if isinstance(error, SETTING_ERRORS):
@@ -46,8 +60,7 @@ def report(kind: type[BaseException], error: BaseException, trace: TracebackType
     sys.stdout.flush()
     # one write, so that two ranks' lines do not mix
     os.write(2, text.encode(errors="replace"))
-    for action in reversed(_before_the_end):
-        action()
+    end_now()
 
 
 def _launcher() -> tuple[int, int] | None:

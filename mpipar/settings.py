@@ -5,8 +5,10 @@
 | MPIPAR_BACKEND | numpy, fake, cupy | arrays; default cupy where a GPU is usable, else numpy |
 | MPIPAR_TRACE | a folder, or 0 | where every rank records its messages; default off, on in tutorials |
 | MPIPAR_VALUES | 1 | record the numbers that small messages carry |
+| MPIPAR_CHECK | off, watch, strict | find deadlocks and mismatches; strict: buffer no send; default watch |
 | MPIPAR_CUDA_AWARE | 0, 1 | override the test whether MPI can read GPU memory |
 | MPIPAR_BLAS_THREADS | a count | BLAS threads a rank; default 1 |
+| XDG_CONFIG_HOME | a folder | what `mpipar calibrate` measured is kept in its mpipar/; default ~/.config |
 
 The launcher's own variables (Open MPI, PMI, Slurm) are read to notice a job that started
 as N separate worlds of one rank.
@@ -33,8 +35,10 @@ class Settings:
     trace: str | None
     trace_is_set: bool  # also when it is set to "no trace"
     values: bool
+    check: str
     cuda_aware: bool | None
     blas_threads: int
+    config: str  # folder of the user's own settings for mpipar; need not exist
     launcher_size: int  # ranks the launcher says it started; 1 without a launcher
     launcher_rank: int  # this rank by the launcher's word; 0 without a launcher
     launcher_variable: str | None  # where the size was read
@@ -49,8 +53,10 @@ def settings() -> Settings:
         trace=_path(env.get("MPIPAR_TRACE")),
         trace_is_set=bool(env.get("MPIPAR_TRACE")),
         values=bool(_flag(env, "MPIPAR_VALUES")),
+        check=_choice(env, "MPIPAR_CHECK", ("watch", "off", "strict")),
         cuda_aware=_flag(env, "MPIPAR_CUDA_AWARE"),
         blas_threads=_count(env, "MPIPAR_BLAS_THREADS", default=1),
+        config=os.path.join(env.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "mpipar"),
         launcher_size=size,
         launcher_rank=rank,
         launcher_variable=variable,
@@ -78,6 +84,13 @@ def _flag(env, name: str) -> bool | None:
     if value not in ("", "0", "1"):
         raise OptionError(f"{name}={value!r} is neither 0 nor 1; unset it or choose one of them")
     return None if value == "" else value == "1"
+
+
+def _choice(env, name: str, offered: tuple[str, ...]) -> str:
+    value = env.get(name) or offered[0]
+    if value not in offered:
+        raise OptionError(f"{name}={value!r} is unknown; choose one of {', '.join(offered)}")
+    return value
 
 
 def _count(env, name: str, default: int) -> int:

@@ -73,6 +73,8 @@ class Stream:
     def wait_event(self, event: "Event") -> None:
         for stream, number in [*event.stream.waited.items(), (event.stream, event.number)]:
             self.waited[stream] = max(self.waited.get(stream, 0), number)
+        # what has finished needs no order; else every stream that ever was would be kept
+        self.waited = {stream: n for stream, n in self.waited.items() if n > stream.finished}
 
     def synchronize(self) -> None:
         self.record().synchronize()

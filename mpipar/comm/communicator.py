@@ -13,16 +13,24 @@ import numpy as np
 
 from mpipar.arrays import empty_like, overlap
 from mpipar.comm import collectives
-from mpipar.comm.collectives import cut, part_lengths
+from mpipar.comm.blocks import (
+    HEADER,
+    blocks,
+    bring_back,
+    check_blocks,
+    check_mine,
+    from_header,
+    header_of,
+    reduction,
+    result,
+)
 from mpipar.comm.messages import Hops, Messages
 from mpipar.comm.network import SHARED_MEMORY, Network
 from mpipar.comm.transport import Transport
 from mpipar.comm.wire import CARRIED, check_array
-from mpipar.errors import DTypeError, MessageError, ShapeError
+from mpipar.errors import MessageError, ShapeError
 from mpipar.trace import Event, Recorder, call_site
 
-BCASTS = {"binomial": collectives.binomial_bcast, "linear": collectives.linear_bcast}
-ALLREDUCES = {"ring": collectives.ring_allreduce, "naive": collectives.naive_allreduce}
 NOTHING = np.empty(0, np.uint8)
 
 
@@ -30,8 +38,10 @@ class Communicator(Messages):
     """A group of ranks.
 
     Every rank of the communicator has to call a collective, with the same arguments and in the
-    same order. `algorithm` is a name of comm/collectives, "auto" (the cheapest of ours by the
-    network model) or "native" (MPI's own, whose hops cannot be seen).
+    same order. `algorithm` is a name of comm/collectives/registry.py, "auto" (the cheapest of ours
+    by the network model) or "native" (MPI's own, whose hops cannot be seen). `op` is sum, prod,
+    max, min or mean. Blocks are of dim 0, cut as numpy.array_split does. `out`, an array to fill
+    and return, may share memory with x; by default it is a new one.
     """
 
     def __init__(
@@ -40,10 +50,13 @@ class Communicator(Messages):
         recorder: Recorder | None = None,
         name: str = "world",
         network: Network = SHARED_MEMORY,
+        nodes: list[int] | None = None,
     ) -> None:
         super().__init__(transport, recorder, name)
-        self._hops = Hops(transport.duplicate(), recorder, name)
-        self._network = network
+        self.nodes = transport.nodes() if nodes is None else nodes  # which node each rank is on
+        self.network = network  # what "auto" predicts with
+        self._hops = Hops(transport.duplicate(), recorder, name, self.nodes)
+        self._checked = transport if transport.ledger is not None else None
         self._splits = 0
         self._stands_for = ""  # why a collective's algorithm is not the one asked for
         if recorder is not None:
@@ -61,98 +74,183 @@ class Communicator(Messages):
     def bcast(self, x: Any, root: int = 0, algorithm: str = "auto") -> Any:
         """x of every rank ← x of the root, in place.   returns: x"""
         check_array("bcast", x)
-        if not 0 <= root < self.size:
-            raise MessageError(f"bcast: root {root} does not exist; ranks are 0 … {self.size - 1}")
-        chosen = self._choose("bcast", algorithm, x.nbytes)
+        self._check_root("bcast", root)
+        chosen = self._choose("bcast", algorithm, x)
         with _Call(self, "bcast", x, chosen, root=root):
             if chosen == "native":
                 self._native("bcast", x, x, root=root)
             else:
                 flat = x.reshape(-1)
-                BCASTS[chosen](flat, self._hops, root)
-                _bring_back(flat, x)
+                self._run("bcast", chosen, flat, self._hops, root)
+                bring_back(flat, x)
         return x
 
-    def allreduce(self, x: Any, op: str = "sum", algorithm: str = "auto", out: Any = None) -> Any:
-        """The sum (or prod, max, min, mean) of all ranks' x, on all ranks, bitwise equal.
-
-        out: array like x to fill, may be x itself; by default a new one.   returns: out
-        """
-        check_array("allreduce", x)
-        add = self._hops.counted(_combine("allreduce", x, op))
-        out = empty_like(x) if out is None else out
-        if out.shape != x.shape or out.dtype != x.dtype:
-            raise ShapeError(
-                f"allreduce: out {out.shape} {out.dtype} does not fit x {x.shape} {x.dtype}; make it like x"
-            )
-        chosen = self._choose("allreduce", algorithm, x.nbytes)
-        with _Call(self, "allreduce", x, chosen, op):
-            if chosen == "native" and not overlap(x, out):
-                self._native("allreduce", x, out, op)
-                return out
+    def reduce(self, x: Any, op: str = "sum", root: int = 0, algorithm: str = "auto", out: Any = None) -> Any:
+        """The sum (or prod, max, min, mean) of all ranks' x, on the root; None on the others."""
+        check_array("reduce", x)
+        self._check_root("reduce", root)
+        add, at_root = self._hops.counted(reduction("reduce", x, op)), self.rank == root
+        out = result("reduce", x, out if at_root else None, x.shape)  # elsewhere for partial sums
+        chosen = self._choose("reduce", algorithm, x)
+        with _Call(self, "reduce", x, chosen, op, root):
             if out is not x:
                 out[...] = x
             if chosen == "native":
-                self._native("allreduce", out, out, op)
-                return out
-            flat = out.reshape(-1)
-            ALLREDUCES[chosen](flat, self._hops, add)
+                self._native("reduce", out, out if at_root else None, op, root)
+            else:
+                flat = out.reshape(-1)
+                self._run("reduce", chosen, flat, self._hops, add, root)
+                bring_back(flat, out)
+            if op == "mean" and at_root:
+                out /= self.size
+        return out if at_root else None
+
+    def allreduce(self, x: Any, op: str = "sum", algorithm: str = "auto", out: Any = None) -> Any:
+        """The sum (or prod, max, min, mean) of all ranks' x, on all ranks, bitwise equal."""
+        check_array("allreduce", x)
+        add = self._hops.counted(reduction("allreduce", x, op))
+        out = result("allreduce", x, out, x.shape)
+        chosen = self._choose("allreduce", algorithm, x)
+        with _Call(self, "allreduce", x, chosen, op):
+            if chosen == "native" and not overlap(x, out):
+                self._native("allreduce", x, out, op)
+            else:
+                self._in_place("allreduce", chosen, x, out, op, add)
             if op == "mean":
-                flat /= self.size
-            _bring_back(flat, out)
+                out /= self.size
+        return out
+
+    def scan(self, x: Any, op: str = "sum", algorithm: str = "auto", out: Any = None) -> Any:
+        """The sum (or prod, max, min, mean) of the x of ranks 0 … r, on rank r."""
+        check_array("scan", x)
+        add = self._hops.counted(reduction("scan", x, op))
+        out = result("scan", x, out, x.shape)
+        chosen = self._choose("scan", algorithm, x)
+        with _Call(self, "scan", x, chosen, op):
+            self._in_place("scan", chosen, x, out, op, add)
+            if op == "mean":
+                out /= self.rank + 1
         return out
 
     def reduce_scatter(self, x: Any, op: str = "sum", algorithm: str = "auto") -> Any:
-        """Rank r's block of the sum of all ranks' x; blocks of dim 0 as numpy.array_split cuts them.
-
-        x: (n, …) -> (about n/size, …), a new array
-        """
-        _check_blocks("reduce_scatter", x)
-        add = self._hops.counted(_combine("reduce_scatter", x, op))
-        chosen = self._choose("reduce_scatter", algorithm, x.nbytes)
+        """Rank r's block of the sum of all ranks' x.   x: (n, …) -> (about n/size, …), a new array"""
+        check_blocks("reduce_scatter", x)
+        add = self._hops.counted(reduction("reduce_scatter", x, op))
+        whole = blocks(x.shape, x.dtype, self.size)
+        chosen = self._choose("reduce_scatter", algorithm, x)
         with _Call(self, "reduce_scatter", x, chosen, op):
-            rows, work = part_lengths(len(x), self.size), empty_like(x)
-            work[...] = x
-            chunks = _blocks(work.reshape(-1), rows)
-            collectives.ring_reduce_scatter(chunks, self._hops, add)
-            mine = chunks[self.rank].copy()
+            mine = empty_like(x, whole.block(self.rank))
+            if chosen == "native":
+                self._native("reduce_scatter", x, mine, op, lengths=whole.lengths)
+            else:
+                work = empty_like(x)
+                work[...] = x
+                flat, before = work.reshape(-1), sum(whole.lengths[: self.rank])
+                self._run("reduce_scatter", chosen, flat, whole.lengths, self._hops, add)
+                mine[...] = flat[before : before + mine.size].reshape(mine.shape)
             if op == "mean":
                 mine /= self.size
-        return mine.reshape(rows[self.rank], *x.shape[1:])
+        return mine
 
     def allgather(self, x: Any, algorithm: str = "auto", out: Any = None) -> Any:
         """All ranks' blocks one after the other along dim 0, on all ranks.
 
-        x: (rows, …) -> (size·rows, …). Where the ranks' blocks differ by a row, as
-        numpy.array_split cuts them, give `out` of the whole shape.   returns: out
+        x: (rows, …) -> (size·rows, …). Where the ranks' blocks differ by a row give `out`.
         """
-        _check_blocks("allgather", x)
-        if out is None:
-            out = empty_like(x, (self.size * len(x), *x.shape[1:]))
-        check_array("allgather", out)
-        rows = part_lengths(len(out), self.size)
-        if x.shape != (rows[self.rank], *out.shape[1:]) or x.dtype != out.dtype:
-            raise ShapeError(
-                f"allgather: rank {self.rank} gives {x.shape} {x.dtype}, but its block of out {out.shape} "
-                f"{out.dtype} on {self.size} ranks has {rows[self.rank]} rows; cut as numpy.array_split does"
-            )
-        chosen = self._choose("allgather", algorithm, out.nbytes)
+        check_blocks("allgather", x)
+        out = empty_like(x, (self.size * len(x), *x.shape[1:])) if out is None else out
+        check_blocks("allgather", out)
+        whole = blocks(out.shape, out.dtype, self.size)
+        check_mine("allgather", self.rank, x, whole)
+        chosen = self._choose("allgather", algorithm, out)
         with _Call(self, "allgather", out, chosen):
-            flat = out.reshape(-1)
-            chunks = _blocks(flat, rows)
-            chunks[self.rank][...] = x.reshape(-1)
-            collectives.ring_allgather(chunks, self._hops)
-            _bring_back(flat, out)
+            x = x.copy() if overlap(x, out) else x
+            if chosen == "native":
+                self._native("allgather", x, out, lengths=whole.lengths)
+            else:
+                flat, before = out.reshape(-1), sum(whole.lengths[: self.rank])
+                flat[before : before + x.size] = x.reshape(-1)
+                self._run("allgather", chosen, flat, whole.lengths, self._hops)
+                bring_back(flat, out)
+        return out
+
+    def gather(
+        self, x: Any, root: int = 0, algorithm: str = "auto", rows: int | None = None, out: Any = None
+    ) -> Any:
+        """All ranks' blocks one after the other along dim 0, on the root; None on the others.
+
+        x: (rows/size, …) -> (rows, …). Where the ranks' blocks differ by a row, every rank has to
+        give `rows`, because on a tree a rank receives blocks that are not like its own.
+        """
+        check_blocks("gather", x)
+        self._check_root("gather", root)
+        total = self.size * len(x) if rows is None else rows
+        whole = blocks((total, *x.shape[1:]), x.dtype, self.size)
+        check_mine("gather", self.rank, x, whole)
+        out = result("gather", x, out, whole.shape) if self.rank == root else None
+        chosen = self._choose("gather", algorithm, whole)
+        with _Call(self, "gather", whole, chosen, root=root):
+            x = x.copy() if out is not None and overlap(x, out) else x
+            if chosen == "native":
+                self._native("gather", x, out, root=root, lengths=whole.lengths)
+            else:
+                flat = None if out is None else out.reshape(-1)
+                self._run("gather", chosen, x.reshape(-1), flat, whole.lengths, self._hops, root)
+                if out is not None:
+                    bring_back(flat, out)
+        return out
+
+    def scatter(self, x: Any = None, root: int = 0, algorithm: str = "auto") -> Any:
+        """Rank r's block of the root's x.   x: (n, …) on the root, not looked at elsewhere.
+
+        The other ranks learn dtype and shape first, by a bcast of 128 bytes with an event of its own.
+        """
+        self._check_root("scatter", root)
+        if self.rank == root:
+            check_blocks("scatter", x)
+        header = header_of(x) if self.rank == root else np.empty(HEADER, np.int64)
+        with _Call(self, "bcast", header, "binomial", root=root):
+            self._run("bcast", "binomial", header, self._hops, root)
+        whole, place = from_header(header, self.size)
+        chosen = self._choose("scatter", algorithm, whole)
+        with _Call(self, "scatter", whole, chosen, root=root):
+            mine = place.empty(whole.block(self.rank), whole.dtype)
+            x = x if self.rank == root else None
+            if chosen == "native":
+                self._native("scatter", x, mine, root=root, lengths=whole.lengths)
+            else:
+                flat = None if x is None else x.reshape(-1)
+                self._run("scatter", chosen, flat, mine.reshape(-1), whole.lengths, self._hops, root)
+        return mine
+
+    def alltoall(self, x: Any, algorithm: str = "auto", out: Any = None) -> Any:
+        """Block i of the result is rank i's block r: a transpose of blocks.   x: (size·rows, …)"""
+        check_blocks("alltoall", x)
+        if len(x) % self.size:
+            raise ShapeError(
+                f"alltoall: x {x.shape} has {len(x)} rows, which {self.size} ranks cannot share; pad it"
+            )
+        out = result("alltoall", x, out, x.shape)
+        chosen = self._choose("alltoall", algorithm, x)
+        with _Call(self, "alltoall", x, chosen):
+            x = x.copy() if overlap(x, out) else x
+            if chosen == "native":
+                self._native("alltoall", x, out)
+            else:
+                table = (self.size, x.size // self.size)
+                flat = out.reshape(table)
+                self._run("alltoall", chosen, x.reshape(table), flat, self._hops)
+                bring_back(flat, out)
         return out
 
     def barrier(self, algorithm: str = "auto") -> None:
         """Returns on no rank before all ranks have called it."""
-        chosen = self._choose("barrier", algorithm, 0)
+        chosen = self._choose("barrier", algorithm, NOTHING)
         with _Call(self, "barrier", NOTHING, chosen):
             if chosen == "native":
-                self._native("barrier", NOTHING, NOTHING)
+                self._native("barrier", None, None)
             else:
-                collectives.dissemination_barrier(self._hops)
+                self._run("barrier", chosen, self._hops)
 
     def split(self, color: int | None, key: int = 0) -> "Communicator | None":
         """Ranks that give the same color form a communicator, ordered by (key, rank).
@@ -167,24 +265,45 @@ class Communicator(Messages):
             transport = self._transport.split(color, key)
         if transport is None:
             return None
-        return Communicator(transport, self._recorder, f"{self.name}/{number}:{color}", self._network)
+        return Communicator(transport, self._recorder, f"{self.name}/{number}:{color}", self.network)
 
-    def _choose(self, operation: str, algorithm: str, nbytes: int) -> str:
-        chosen = collectives.choose(operation, algorithm, nbytes, self.size, self._network)
+    def _choose(self, operation: str, algorithm: str, x: Any) -> str:
+        sizes = (x.size, x.dtype.itemsize, self.size, self.network)
+        chosen = collectives.choose(operation, algorithm, *sizes)
         self._stands_for = ""
         if chosen == "native" and not self._transport.has_native:
-            chosen = collectives.choose(operation, "auto", nbytes, self.size, self._network)
+            chosen = collectives.choose(operation, "auto", *sizes)
             self._stands_for = " (for native)"
         return chosen
 
-    def _native(self, operation: str, x: Any, out: Any, op: str = "sum", root: int = 0) -> None:
+    def _check_root(self, operation: str, root: int) -> None:
+        if not 0 <= root < self.size:
+            raise MessageError(f"{operation}: root {root} does not exist; ranks are 0 … {self.size - 1}")
+
+    def _run(self, operation: str, chosen: str, *args: Any) -> None:
+        collectives.ALGORITHMS[operation][chosen].run(*args)
+
+    def _in_place(self, operation: str, chosen: str, x: Any, out: Any, op: str, add: Any) -> None:
+        if out is not x:
+            out[...] = x
+        if chosen == "native":
+            self._native(operation, out, out, op)
+            return
+        flat = out.reshape(-1)
+        self._run(operation, chosen, flat, self._hops, add)
+        bring_back(flat, out)
+
+    def _native(
+        self, operation: str, x: Any, out: Any, op: str = "sum", root: int = 0, lengths: Any = None
+    ) -> None:
         wire = self._hops._wire
-        given = wire.outgoing(x)
-        taken = given if out is x else wire.incoming(out)
-        self._hops._transport.native(operation, given, taken, op, root)
-        if taken is not given:
+        given = None if x is None else wire.outgoing(x)
+        taken = None if out is None else given if out is x else wire.incoming(out)
+        self._hops._transport.native(operation, given, taken, op, root, lengths)
+        if given is not None and taken is not given:
             wire.done(given, x)
-        wire.deliver(taken, out)
+        if taken is not None:
+            wire.deliver(taken, out)
 
 
 class _Call:
@@ -193,12 +312,15 @@ class _Call:
     def __init__(
         self, comm: Communicator, operation: str, x: Any, algorithm: str, op: str = "", root: int = -1
     ) -> None:
-        self._comm, self._recorder = comm, comm._recorder
-        if self._recorder is not None:
+        self._comm, self._recorder, self._checked = comm, comm._recorder, comm._checked
+        if self._recorder is not None or self._checked is not None:
             self._what = (operation, x, algorithm, op, root)
             self._site = call_site(sys._getframe(2))
 
     def __enter__(self) -> None:
+        if self._checked is not None:
+            operation, x, algorithm, op, root = self._what
+            self._checked.entering(operation, root, op, x, algorithm, self._site)
         if self._recorder is not None:
             self._seq, self._start = self._recorder.begin(), self._recorder.clock()
             self._comm._hops.parent = self._seq
@@ -206,6 +328,8 @@ class _Call:
     def __exit__(self, error: object, *_: object) -> None:
         recorder, comm = self._recorder, self._comm
         comm._hops.phase = ""
+        if self._checked is not None and error is None:
+            self._checked.left()
         if recorder is None or error is not None:
             return
         operation, x, algorithm, op, root = self._what
@@ -215,27 +339,3 @@ class _Call:
             algorithm + comm._stands_for, op, step=recorder.step, site=self._site, scope=recorder.scope_path,
         )  # fmt: skip
         recorder.add(event)
-
-
-def _blocks(flat: Any, rows: list[int]) -> list[Any]:
-    """A flat array cut into blocks of so many rows each."""
-    width = len(flat) // sum(rows) if sum(rows) else 0
-    return cut(flat, [n * width for n in rows])
-
-
-def _bring_back(flat: Any, x: Any) -> None:
-    """flat was x.reshape(-1): a view where x is contiguous, else a copy that x must see."""
-    if not x.flags.c_contiguous:
-        x[...] = flat.reshape(x.shape)
-
-
-def _combine(operation: str, x: Any, op: str) -> collectives.Add:
-    if op == "mean" and x.dtype.kind != "f":
-        raise DTypeError(f"{operation}: the mean of {x.dtype} is not a {x.dtype}; use float32, or op='sum'")
-    return collectives.combine(op)
-
-
-def _check_blocks(operation: str, x: Any) -> None:
-    check_array(operation, x)
-    if x.ndim == 0:
-        raise ShapeError(f"{operation}: a single number has no blocks; pass an array of at least one dim")

@@ -125,7 +125,7 @@ def _communicator(frame: FrameType) -> Any:
     """The communicator whose method, or whose request's method, this is."""
     holder = frame.f_locals.get("self")
     comm = getattr(holder, "_comm", holder)
-    return comm if hasattr(comm, "name") else None
+    return comm if hasattr(comm, "sendrecv") and hasattr(comm, "size") and hasattr(comm, "_wire") else None
 
 
 def inside(frame: FrameType | None) -> Iterator[FrameType]:

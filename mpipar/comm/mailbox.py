@@ -171,6 +171,7 @@ class VirtualTransport:
     tag_limit = TAG_LIMIT
     reads_device = False
     has_native = False
+    ledger = None
 
     def __init__(self, group: Group, rank: int, me: Rank) -> None:
         self.rank, self.size, self.group, self.me = rank, len(group.ranks), group, me

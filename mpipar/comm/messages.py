@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from mpipar.arrays import empty_like, overlap
+from mpipar.comm.group import GroupTransport
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Pending, Status, Transport
 from mpipar.comm.wire import CARRIED, Wire, can_travel, check_array
 from mpipar.errors import MessageError
@@ -23,6 +24,7 @@ class Messages:
         self.rank, self.size, self.name = transport.rank, transport.size, name
         self._transport, self._recorder = transport, recorder
         self._tag_limit = transport.tag_limit
+        transport.name = name
         self._world_ranks = transport.ranks_in_world()
         self._wire = Wire(transport, recorder)
 
@@ -204,10 +206,30 @@ class Hops(Messages):
     """The messages inside a collective, apart from the user's own: what an algorithm is given.
 
     phase: set by the algorithm to name its part;   parent: seq of the collective
+    nodes: which node each rank is on;   kept: what an algorithm keeps from one call to the next
     """
 
     phase = ""
     parent = -1
+
+    def __init__(
+        self, transport: Transport, recorder: Recorder | None, name: str, nodes: list[int], stage: str = ""
+    ) -> None:
+        super().__init__(transport, recorder, name)
+        self.nodes, self._stage = nodes, stage
+        self.kept: dict[str, Any] = {}
+        self._groups: dict[tuple, Hops] = {}
+
+    def among(self, ranks: list[int], stage: str = "") -> "Hops":
+        """The same for some of the ranks only, which count from 0 there; its phases begin with `stage`."""
+        key = (stage, *ranks)
+        group = self._groups.get(key)
+        if group is None:
+            nodes = [self.nodes[r] for r in ranks]
+            group = Hops(GroupTransport(self._transport, ranks), self._recorder, self.name, nodes, stage)
+            self._groups[key] = group
+        group.parent = self.parent
+        return group
 
     def counted(self, add: Any) -> Any:
         """add(mine, theirs), whose time is counted where the clock is modelled."""
@@ -215,11 +237,11 @@ class Hops(Messages):
         if reduced is None:
             return add
 
-        def add_and_count(mine: Any, theirs: Any) -> None:
-            add(mine, theirs)
+        def add_and_count(mine: Any, theirs: Any, out: Any = None) -> None:
+            add(mine, theirs, out)
             reduced(theirs.nbytes)
 
         return add_and_count
 
     def _in_collective(self) -> tuple[str, int]:
-        return self.phase, self.parent
+        return self._stage + self.phase, self.parent

@@ -8,7 +8,6 @@ import numpy as np
 from mpi4py import MPI
 
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Status, too_long
-from mpipar.errors import OptionError
 from mpipar.settings import settings
 
 REDUCTIONS = {"sum": MPI.SUM, "prod": MPI.PROD, "max": MPI.MAX, "min": MPI.MIN}
@@ -49,10 +48,15 @@ class MpiTransport:
     """Messages over one MPI communicator."""
 
     has_native = True
+    ledger = None
     reduced = None
 
-    def __init__(self, comm: MPI.Intracomm) -> None:
+    def __init__(self, comm: MPI.Intracomm, node_of: list[int] | None = None) -> None:
         self._comm = comm
+        self._send, self._isend = comm.Send, comm.Isend
+        if settings().check == "strict":  # a send that waits for its receiver hides no deadlock
+            self._send, self._isend = comm.Ssend, comm.Issend
+        self._node_of = _ask_nodes() if node_of is None else node_of  # by world rank
         self.rank, self.size = comm.rank, comm.size
         self.reads_device = cuda_aware()
         self.tag_limit = comm.Get_attr(MPI.TAG_UB) or 32767
@@ -60,7 +64,7 @@ class MpiTransport:
         comm.Set_errhandler(MPI.ERRORS_RETURN)
 
     def send(self, buffer: np.ndarray, dest: int, tag: int) -> None:
-        self._comm.Send(buffer, dest, tag)
+        self._send(buffer, dest, tag)
 
     def recv(self, buffer: np.ndarray, source: int, tag: int) -> Status:
         status = MPI.Status()
@@ -77,38 +81,62 @@ class MpiTransport:
         return _status(status)
 
     def isend(self, buffer: np.ndarray, dest: int, tag: int) -> MpiPending:
-        return MpiPending(self._comm.Isend(buffer, dest, tag), buffer)
+        return MpiPending(self._isend(buffer, dest, tag), buffer)
 
     def irecv(self, buffer: np.ndarray, source: int, tag: int) -> MpiPending:
         return MpiPending(self._comm.Irecv(buffer, *_wildcards(source, tag)), buffer)
 
     def split(self, color: int | None, key: int) -> "MpiTransport | None":
         comm = self._comm.Split(MPI.UNDEFINED if color is None else color, key)
-        return None if comm == MPI.COMM_NULL else MpiTransport(comm)
-
-    def split_by_node(self) -> "MpiTransport":
-        """Collective: the ranks that share memory with this one."""
-        return MpiTransport(self._comm.Split_type(MPI.COMM_TYPE_SHARED))
+        return None if comm == MPI.COMM_NULL else MpiTransport(comm, self._node_of)
 
     def duplicate(self) -> "MpiTransport":
-        return MpiTransport(self._comm.Dup())
+        return MpiTransport(self._comm.Dup(), self._node_of)
 
     def ranks_in_world(self) -> list[int]:
         return list(self._comm.Get_group().Translate_ranks(None, MPI.COMM_WORLD.Get_group()))
 
-    def native(self, operation: str, x: Any, out: Any, reduction: str, root: int) -> None:
-        if operation == "allreduce":
-            mean = reduction == "mean"
-            op = REDUCTIONS["sum" if mean else reduction]
-            self._comm.Allreduce(MPI.IN_PLACE if x is out else x, out, op)
-            if mean:
-                out /= self.size
-        elif operation == "bcast":
-            self._comm.Bcast(out, root)
-        elif operation == "barrier":
-            self._comm.Barrier()
-        else:
-            raise OptionError(f"{operation}: algorithm='native' is not offered; choose one of ours")
+    def nodes(self) -> list[int]:
+        return [self._node_of[r] for r in self.ranks_in_world()]
+
+    def native(
+        self, operation: str, x: Any, out: Any, reduction: str, root: int, lengths: list[int] | None = None
+    ) -> None:
+        comm, op = self._comm, REDUCTIONS.get(reduction, MPI.SUM)
+        given = MPI.IN_PLACE if x is out else x
+        calls = {
+            "bcast": lambda: comm.Bcast(out, root),
+            "reduce": lambda: comm.Reduce(MPI.IN_PLACE if out is not None and x is out else x, out, op, root),
+            "allreduce": lambda: comm.Allreduce(given, out, op),
+            "reduce_scatter": lambda: comm.Reduce_scatter(x, out, lengths, op),
+            "allgather": lambda: comm.Allgatherv(x, _blocks(out, lengths)),
+            "gather": lambda: comm.Gatherv(x, _blocks(out, lengths), root),
+            "scatter": lambda: comm.Scatterv(_blocks(x, lengths), out, root),
+            "alltoall": lambda: comm.Alltoall(x, out),
+            "scan": lambda: comm.Scan(given, out, op),
+            "barrier": comm.Barrier,
+        }
+        calls[operation]()
+
+
+def node_of(comm: MPI.Intracomm) -> MPI.Intracomm:
+    """Collective: the ranks that share memory with this one."""
+    return comm.Split_type(MPI.COMM_TYPE_SHARED)
+
+
+def _ask_nodes() -> list[int]:
+    """Collective over the world: for every rank, the first rank that shares memory with it."""
+    world = MPI.COMM_WORLD
+    node = node_of(world)
+    first, all_first = np.array([world.rank]), np.empty(world.size, np.int64)
+    node.Bcast(first)
+    world.Allgather(first, all_first)
+    node.Free()
+    return all_first.tolist()
+
+
+def _blocks(x: np.ndarray | None, lengths: list[int]) -> list | None:
+    return None if x is None else [x, (lengths, None)]
 
 
 def _wildcards(source: int, tag: int) -> tuple[int, int]:

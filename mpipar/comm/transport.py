@@ -46,6 +46,8 @@ class Transport(Protocol):
     rank: int
     size: int
     tag_limit: int  # the largest tag
+    name: str  # of the communicator, which sets it
+    ledger: Any  # where messages are written down for checking, None where they are not
     reads_device: bool  # True where GPU memory may be handed over as it is
     has_native: bool  # False where `native` is not offered
     # to be told of bytes that were combined with received ones; None where the clock runs by itself
@@ -79,8 +81,16 @@ class Transport(Protocol):
         """The world rank of every rank here."""
         ...
 
-    def native(self, operation: str, x: Any, out: Any, reduction: str, root: int) -> None:
-        """MPI's own collective, its hops unseen.   errors: OptionError where there is none"""
+    def nodes(self) -> list[int]:
+        """Which node every rank is on: the same number, the same shared memory."""
+        ...
+
+    def native(
+        self, operation: str, x: Any, out: Any, reduction: str, root: int, lengths: list[int] | None = None
+    ) -> None:
+        """MPI's own collective, its hops unseen.   lengths: elements of each rank's block, where
+        there are blocks;   x, out: None where this rank has none.   errors: OptionError
+        """
         ...
 
 

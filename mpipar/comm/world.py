@@ -6,13 +6,20 @@ import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import astuple
 from pathlib import Path
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from mpipar import failure
 from mpipar.arrays import BACKEND, describe, use_device_of
+from mpipar.comm.checked import CheckedTransport
 from mpipar.comm.communicator import Communicator
+from mpipar.comm.ledger import Ledger
+from mpipar.comm.network import Network
+from mpipar.comm.network_file import load_network
+from mpipar.comm.watch import Watch, make_folder
 from mpipar.errors import LaunchError
 from mpipar.settings import Settings, settings
 from mpipar.trace import Recorder, prepare_folder
@@ -81,8 +88,10 @@ def _start(wanted: Settings, trace: str | Path | None, values: bool) -> Communic
     failure.before_the_end(lambda: end_job(mpi, top.size))
     threadpool_limits(wanted.blas_threads)
     transport = mpi.MpiTransport(top.Dup())
+    if wanted.check != "off":
+        transport = _watched(mpi, transport, wanted)
     if BACKEND != "numpy":
-        use_device_of(transport.split_by_node().rank)
+        use_device_of(mpi.node_of(top).rank)
     folder = wanted.trace if trace is None else trace
     recorder = None
     if folder is not None:
@@ -91,7 +100,29 @@ def _start(wanted: Settings, trace: str | Path | None, values: bool) -> Communic
         top.Barrier()
         recorder = Recorder(folder, top.rank, top.size, values=values or wanted.values)
         failure.before_the_end(recorder.flush)
-    return Communicator(transport, recorder)
+    return Communicator(transport, recorder, network=_agreed_network(top))
+
+
+def _watched(mpi, transport, wanted: Settings) -> CheckedTransport:
+    """The transport with a watch over the ranks of this node."""
+    top = mpi.MPI.COMM_WORLD
+    node = mpi.node_of(top)
+    name = np.zeros(512, np.uint8)
+    if node.rank == 0:
+        path = str(make_folder()).encode()
+        name[: len(path)] = list(path)
+    node.Bcast(name)
+    here = [r for r, first in enumerate(transport.nodes()) if first == transport.nodes()[top.rank]]
+    ledger = Ledger(top.rank)
+    Watch(Path(bytes(name).rstrip(b"\0").decode()), ledger, here, top.size, wanted.check == "strict")
+    return CheckedTransport(transport, ledger, wanted.check == "strict")
+
+
+def _agreed_network(top) -> Network:
+    """Rank 0's: on hosts with different files the ranks would choose different algorithms."""
+    numbers = np.array(astuple(load_network()) if top.rank == 0 else np.empty(3))
+    top.Bcast(numbers)
+    return Network(*numbers.tolist())
 
 
 def load_mpi():

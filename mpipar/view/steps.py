@@ -43,7 +43,7 @@ def hops(trace: Trace, op: str | None = None) -> list[Hop]:
     kept = {rank: _kept(list_of.events, op) for rank, list_of in trace.ranks.items()}
     pairs = [p for p in pair_messages(trace) if p[1].seq in kept[p[0]] and p[3].seq in kept[p[2]]]
     sender_of = {(r, received.seq): (s, sent.seq) for s, sent, r, received in pairs}
-    ranks = {r: _Rank(_groups([e for e in t.events if e.seq in kept[r]])) for r, t in trace.ranks.items()}
+    ranks = {r: _Rank(groups([e for e in t.events if e.seq in kept[r]])) for r, t in trace.ranks.items()}
     steps = _assign_steps(ranks, sender_of)
     found = [
         Hop(max(steps[s, sent.seq], steps[r, received.seq]), s, r, sent, received)
@@ -78,17 +78,18 @@ def _kept(events: list[Event], op: str | None) -> set[int]:
     return {e.seq for e in legs if op is None or collectives.get(e.parent) == op}
 
 
-def _groups(events: list[Event]) -> list[list[Event]]:
-    groups: list[list[Event]] = []
+def groups(events: list[Event]) -> list[list[Event]]:
+    """Messages in order; the send and the receive of a sendrecv together."""
+    found: list[list[Event]] = []
     for event in events:
-        last = groups[-1][-1] if groups else None
+        last = found[-1][-1] if found else None
         # a sendrecv is recorded as a send and a receive that began at the same moment
         together = last and (last.op, event.op) == ("send", "recv") and last.start == event.start
         if together and last.site == event.site:
-            groups[-1].append(event)
+            found[-1].append(event)
         else:
-            groups.append([event])
-    return groups
+            found.append([event])
+    return found
 
 
 def _assign_steps(ranks: dict[int, _Rank], sender_of: dict) -> dict[tuple[int, int], int]:

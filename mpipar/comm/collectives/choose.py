@@ -1,61 +1,41 @@
-"""Which algorithm for how many bytes on how many ranks: the one with the least predicted time.
+"""Which algorithm for how many elements on how many ranks: the one with the least predicted time.
 
-The formulas are those of the algorithms' own docstrings, in seconds for n bytes on p ranks.
-For few bytes the number of messages decides, for many the bytes of the busiest rank.
+The times follow from the algorithms' own formulas (cost.py) and the network's alpha, beta and
+gamma. For few bytes the number of rounds decides, for many the bytes on the longest chain.
 """
 
-from collections.abc import Callable
-from math import ceil, log2
+from functools import lru_cache
 
+from mpipar.comm.collectives.registry import ALGORITHMS
 from mpipar.comm.network import Network
 from mpipar.errors import OptionError
 
-Cost = Callable[[int, int, Network], float]
 
-
-def _naive(n: int, p: int, net: Network) -> float:
-    return 2 * (p - 1) * (net.alpha + n * net.beta) + (p - 1) * n * net.gamma
-
-
-def _ring(n: int, p: int, net: Network) -> float:
-    return 2 * (p - 1) * (net.alpha + n / p * net.beta) + (p - 1) * n / p * net.gamma
-
-
-def _half_ring(n: int, p: int, net: Network) -> float:
-    return _ring(n, p, net) / 2
-
-
-def _linear(n: int, p: int, net: Network) -> float:
-    return (p - 1) * (net.alpha + n * net.beta)
-
-
-def _binomial(n: int, p: int, net: Network) -> float:
-    return ceil(log2(p)) * (net.alpha + n * net.beta)
-
-
-def _dissemination(n: int, p: int, net: Network) -> float:
-    return ceil(log2(p)) * net.alpha
-
-
-ALGORITHMS: dict[str, dict[str, Cost]] = {
-    "allreduce": {"naive": _naive, "ring": _ring},
-    "reduce_scatter": {"ring": _half_ring},
-    "allgather": {"ring": _half_ring},
-    "bcast": {"binomial": _binomial, "linear": _linear},
-    "barrier": {"dissemination": _dissemination},
-}
-NATIVE = ("allreduce", "bcast", "barrier")
-
-
-def choose(operation: str, algorithm: str, n: int, p: int, net: Network) -> str:
+def choose(operation: str, algorithm: str, n: int, itemsize: int, p: int, net: Network) -> str:
     """The name of the algorithm to use; "auto" takes the cheapest of ours.
 
-    n: bytes of the whole vector.   errors: OptionError for a name that is not offered
+    n: elements of the whole vector, of so many bytes each.   errors: OptionError for a name that
+    is not offered
     """
     offered = ALGORITHMS[operation]
     if algorithm == "auto":
-        return min(offered, key=lambda name: offered[name](n, p, net))
-    if algorithm in offered or (algorithm == "native" and operation in NATIVE):
+        return _cheapest(operation, n, itemsize, p, net)
+    if algorithm in offered or algorithm == "native":
         return algorithm
-    names = [*offered, "auto", *(["native"] if operation in NATIVE else [])]
-    raise OptionError(f"{operation}: algorithm={algorithm!r} is unknown; choose one of {', '.join(names)}")
+    names = ", ".join([*offered, "auto", "native"])
+    raise OptionError(f"{operation}: algorithm={algorithm!r} is unknown; choose one of {names}")
+
+
+def predict(operation: str, n: int, itemsize: int, p: int, net: Network) -> dict[str, float]:
+    """Seconds of every algorithm that "auto" may choose, the fastest first."""
+    seconds = {
+        name: algorithm.cost(n, p, 0, 0).seconds(itemsize, net)
+        for name, algorithm in ALGORITHMS[operation].items()
+        if algorithm.auto
+    }
+    return dict(sorted(seconds.items(), key=lambda item: item[1]))
+
+
+@lru_cache(maxsize=4096)
+def _cheapest(operation: str, n: int, itemsize: int, p: int, net: Network) -> str:
+    return next(iter(predict(operation, n, itemsize, p, net)))

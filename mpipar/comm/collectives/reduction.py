@@ -1,18 +1,24 @@
 """What a reduction does with two arrays: `combine("sum")(mine, theirs)` adds theirs to mine.
 
 All are commutative and associative up to rounding, so an algorithm may take the ranks in any
-order. "mean" is a sum that the communicator divides by the number of ranks at the end.
+order. Where two ranks compute the same result they do it with the operands in the same order:
+0 + -0 and the sum of two NaNs differ in bits otherwise. "mean" is a sum that the communicator
+divides by the number of ranks at the end.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from mpipar.arrays import xp
 from mpipar.errors import OptionError
 
-Add = Callable[[Any, Any], None]  # mine, theirs; named for the usual case
+
+class Add(Protocol):
+    """mine ← mine ∘ theirs, or out ← mine ∘ theirs; out may be either. Named for the usual case."""
+
+    def __call__(self, mine: Any, theirs: Any, out: Any = None) -> None: ...
+
 
 REDUCTIONS = ("sum", "prod", "max", "min", "mean")
 _UFUNCS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum", "mean": "add"}
@@ -25,8 +31,8 @@ def combine(reduction: str) -> Add:
     name = _UFUNCS[reduction]
     on_host, on_device = getattr(np, name), getattr(xp, name)
 
-    def into(mine: Any, theirs: Any) -> None:
+    def into(mine: Any, theirs: Any, out: Any = None) -> None:
         ufunc = on_host if isinstance(mine, np.ndarray) else on_device
-        ufunc(mine, theirs, out=mine)
+        ufunc(mine, theirs, out=mine if out is None else out)
 
     return into

@@ -22,34 +22,52 @@ from typing import Any
 
 from mpipar.arrays import empty_like
 from mpipar.comm.collectives.chunks import cut, part_lengths
+from mpipar.comm.collectives.cost import Cost, after
 from mpipar.comm.collectives.reduction import Add
 
 
 def ring_allreduce(x: Any, comm: Any, add: Add) -> None:
     """x ← sum of all ranks' x."""
-    chunks = cut(x, part_lengths(x.size, comm.size))
-    ring_reduce_scatter(chunks, comm, add)
-    ring_allgather(chunks, comm)
+    lengths = part_lengths(x.size, comm.size)
+    ring_reduce_scatter(x, lengths, comm, add)
+    ring_allgather(x, lengths, comm)
 
 
-def ring_reduce_scatter(chunks: list[Any], comm: Any, add: Add) -> None:
+def ring_allreduce_cost(n: int, p: int, r: int = 0, root: int = 0) -> Cost:
+    return after(ring_reduce_scatter_cost(n, p, r), ring_allgather_cost(n, p, r))
+
+
+def ring_reduce_scatter(x: Any, lengths: list[int], comm: Any, add: Add) -> None:
     """Chunk r ← sum of all ranks' chunk r; the other chunks are left with partial sums."""
     p, r = comm.size, comm.rank
     right, left = (r + 1) % p, (r - 1) % p
-    arriving = empty_like(chunks[0])  # no chunk is longer than the first
+    chunks = cut(x, lengths)
+    arriving = empty_like(x, (max(lengths),))
     comm.phase = "reduce-scatter"
     for s in range(1, p):
         mine, theirs = (r - s) % p, (r - s - 1) % p
-        partial = arriving[: len(chunks[theirs])]
+        partial = arriving[: lengths[theirs]]
         comm.sendrecv(chunks[mine], right, left, tag=mine, recv_tag=theirs, out=partial)
         add(chunks[theirs], partial)
 
 
-def ring_allgather(chunks: list[Any], comm: Any) -> None:
+def ring_reduce_scatter_cost(n: int, p: int, r: int = 0, root: int = 0) -> Cost:
+    all_but_one = n - part_lengths(n, p)[r]
+    path = n * (p - 1) / p
+    return Cost(p - 1, all_but_one, p - 1, path, reduced=path)
+
+
+def ring_allgather(x: Any, lengths: list[int], comm: Any) -> None:
     """Every chunk ← chunk r of rank r."""
     p, r = comm.size, comm.rank
     right, left = (r + 1) % p, (r - 1) % p
+    chunks = cut(x, lengths)
     comm.phase = "allgather"
     for s in range(p - 1):
         mine, theirs = (r - s) % p, (r - s - 1) % p
         comm.sendrecv(chunks[mine], right, left, tag=mine, recv_tag=theirs, out=chunks[theirs])
+
+
+def ring_allgather_cost(n: int, p: int, r: int = 0, root: int = 0) -> Cost:
+    all_but_one = n - part_lengths(n, p)[(r + 1) % p]
+    return Cost(p - 1, all_but_one, p - 1, n * (p - 1) / p)

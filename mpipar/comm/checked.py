@@ -1,0 +1,233 @@
+"""A transport that keeps the ledger of what goes through it; the bytes go on as before.
+
+It is laid around a transport when checking is on (MPIPAR_CHECK=watch or strict), so that with
+MPIPAR_CHECK=off nothing is left of it. What it costs: two entries in Python objects a message.
+"""
+
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpipar.comm.ledger import HOPS, Doing, Entered, Ledger
+from mpipar.comm.transport import ANY_SOURCE, Pending, Status, Transport
+from mpipar.comm.verdict import Verdict
+from mpipar.errors import VerdictError
+from mpipar.trace import call_site
+
+HERE = str(Path(__file__).parent)
+SAMPLED = 1 << 14  # bytes at each end of a buffer that are compared, unless checking is strict
+
+
+class CheckedTransport:
+    """`inner`, with its messages written into `ledger`.
+
+    name: of the communicator, set by it;   hops: these are messages inside its collectives
+    """
+
+    def __init__(self, inner: Transport, ledger: Ledger, strict: bool = False, hops: bool = False) -> None:
+        self._inner, self.ledger, self._strict, self._hops = inner, ledger, strict, hops
+        self.rank, self.size, self.tag_limit = inner.rank, inner.size, inner.tag_limit
+        self.reads_device, self.has_native = inner.reads_device, inner.has_native
+        self.now, self.reduced, self.nodes = inner.now, inner.reduced, inner.nodes
+        self.world = inner.ranks_in_world()
+        self.name = "world"
+
+    # ---- messages
+    def send(self, buffer: Any, dest: int, tag: int) -> None:
+        ledger, site = self.ledger, self._site()
+        peer, name, key = self.world[dest], self.name, HOPS if self._hops else tag
+        number = ledger.sending(peer, name, key, buffer.dtype.char, buffer.nbytes, site)
+        ledger.log("send", peer, name, key, number, site)
+        ledger.enter(Doing("send", peer, name, key, number, buffer.nbytes, site=site))
+        self._inner.send(buffer, dest, tag)
+        ledger.leave()
+
+    def recv(self, buffer: Any, source: int, tag: int) -> Status:
+        ledger, site = self.ledger, self._site()
+        peer, key = self._peer(source), HOPS if self._hops else tag
+        number = ledger.receiving(peer, self.name, key, buffer.dtype.char, buffer.nbytes, site)
+        if number:
+            ledger.log("recv", peer, self.name, key, number, site)
+        ledger.enter(Doing("recv", peer, self.name, key, number, buffer.nbytes, site=site))
+        status = self._inner.recv(buffer, source, tag)
+        self._got(number, status, buffer, site, "recv")
+        ledger.leave()
+        return status
+
+    def sendrecv(self, buffer: Any, dest: int, tag: int, into: Any, source: int, recv_tag: int) -> Status:
+        ledger, site, name = self.ledger, self._site(), self.name
+        to, peer = self.world[dest], self._peer(source)
+        key, recv_key = (HOPS, HOPS) if self._hops else (tag, recv_tag)
+        sent = ledger.sending(to, name, key, buffer.dtype.char, buffer.nbytes, site, False)
+        number = ledger.receiving(peer, name, recv_key, into.dtype.char, into.nbytes, site)
+        if not self._hops and number:
+            ledger.log("irecv", peer, name, key, number, site)
+            ledger.log("isend", to, name, key, sent, site)
+            ledger.log("wait recv", peer, name, key, number, site)
+        ledger.enter(Doing("sendrecv", peer, name, recv_key, number, buffer.nbytes, to, key, sent, site))
+        status = self._inner.sendrecv(buffer, dest, tag, into, source, recv_tag)
+        self._got(number, status, into, site, "irecv")
+        ledger.leave()
+        return status
+
+    def isend(self, buffer: Any, dest: int, tag: int) -> Pending:
+        ledger, site = self.ledger, self._site()
+        peer, key = self.world[dest], HOPS if self._hops else tag
+        number = ledger.sending(peer, self.name, key, buffer.dtype.char, buffer.nbytes, site, False)
+        ledger.log("isend", peer, self.name, key, number, site)
+        pending = CheckedPending(self, "isend", buffer, peer, key, number, site)
+        pending.inner = self._inner.isend(buffer, dest, tag)
+        return pending
+
+    def irecv(self, buffer: Any, source: int, tag: int) -> Pending:
+        ledger, site = self.ledger, self._site()
+        peer, key = self._peer(source), HOPS if self._hops else tag
+        pending = CheckedPending(self, "irecv", buffer, peer, key, 0, site)
+        number = ledger.receiving(peer, self.name, key, buffer.dtype.char, buffer.nbytes, site)
+        pending.number = number
+        if number:
+            ledger.log("irecv", peer, self.name, key, number, site)
+        pending.inner = self._inner.irecv(buffer, source, tag)
+        return pending
+
+    # ---- the rest
+    def split(self, color: int | None, key: int) -> "CheckedTransport | None":
+        self.ledger.enter(Doing("native", comm=self.name, site=self._site()))
+        made = self._inner.split(color, key)
+        self.ledger.leave()
+        return None if made is None else CheckedTransport(made, self.ledger, self._strict)
+
+    def duplicate(self) -> "CheckedTransport":
+        """For the messages inside collectives."""
+        return CheckedTransport(self._inner.duplicate(), self.ledger, self._strict, hops=True)
+
+    def ranks_in_world(self) -> list[int]:
+        return self.world
+
+    def native(self, *args: Any) -> None:
+        self.ledger.enter(Doing("native", comm=self.name, site=self._site()))
+        self._inner.native(*args)
+        self.ledger.leave()
+
+    def entering(self, kind: str, root: int, op: str, x: Any, algorithm: str, site: str) -> None:
+        """A collective begins: what all ranks must agree on."""
+        dtype, count = ("", 0) if kind in ("barrier", "split") else (x.dtype.name, x.size)
+        entered = Entered(kind, root, op, dtype, count, algorithm, site)
+        self.ledger.enter_collective(self.name, self.world, entered)
+
+    def left(self) -> None:
+        """The collective is done."""
+        self.ledger.leave_collective(self.name)
+
+    def _peer(self, source: int) -> int:
+        return ANY_SOURCE if source == ANY_SOURCE else self.world[source]
+
+    def _got(self, number: int, status: Status, buffer: Any, site: str, op: str) -> None:
+        peer, tag = self.world[status.source], HOPS if self._hops else status.tag
+        ledger = self.ledger
+        known = number
+        number = ledger.got(number, peer, self.name, tag, buffer.dtype.char, status.nbytes, site)
+        if not known:
+            ledger.log(op, peer, self.name, tag, number, site)
+
+    def _site(self) -> str:
+        """The line outside of mpipar/comm that made the call."""
+        frame = sys._getframe(2)
+        if self._hops and self.ledger.inside is not None:
+            return ""  # the collective's own entry has it
+        while frame.f_code.co_filename.startswith(HERE) and frame.f_back is not None:
+            frame = frame.f_back
+        return call_site(frame)
+
+
+class CheckedPending:
+    """A request, from its start to its end in the ledger's list of those under way."""
+
+    inner: Pending
+
+    @property
+    def hops(self) -> bool:
+        """Whether it belongs to a collective."""
+        return self._home._hops
+
+    def __init__(
+        self, home: CheckedTransport, op: str, buffer: Any, peer: int, tag: int, number: int, site: str
+    ) -> None:
+        self._home, self.op, self._buffer = home, op, buffer
+        self.peer, self.tag, self.number, self.site = peer, tag, number, site
+        self._sum = 0
+        if not home._hops:
+            self._look_at_others()
+            self._sum = self._checksum() if op == "isend" else 0
+        home.ledger.requests[id(self)] = self
+
+    def wait(self) -> Status:
+        ledger, home = self._home.ledger, self._home
+        site = home._site()
+        op = "wait send" if self.op == "isend" else "wait recv"
+        if self.number:
+            ledger.log(op, self.peer, home.name, self.tag, self.number, site)
+        ledger.enter(self._doing(op, site))
+        status = self.inner.wait()
+        self._end(status)
+        ledger.leave()
+        return status
+
+    def test(self) -> Status | None:
+        status = self.inner.test()
+        ledger = self._home.ledger
+        if status is not None:
+            self._end(status)
+            ledger.leave()
+        else:
+            ledger.polls += 1
+            if ledger.doing is None or ledger.doing.op != "poll":
+                ledger.enter(self._doing("poll", self._home._site()))
+        return status
+
+    def _doing(self, op: str, site: str) -> Doing:
+        if op == "poll" and self.op == "isend":
+            return Doing("poll", comm=self._home.name, site=site)
+        return Doing(op, self.peer, self._home.name, self.tag, self.number, self._buffer.nbytes, site=site)
+
+    def _end(self, status: Status) -> None:
+        home = self._home
+        del home.ledger.requests[id(self)]
+        if self.op == "irecv":
+            home._got(self.number, status, self._buffer, self.site, "irecv")
+        elif not home._hops and self._checksum() != self._sum:
+            here = home._site()
+            lines = [
+                f"rank {home.ledger.rank}  its array is not what it was at the isend; waited for at {here}"
+            ]
+            raise VerdictError(Verdict("buffer changed", [(home.ledger.rank, self.site)], lines))
+
+    def _look_at_others(self) -> None:
+        """Two requests must not use one array, unless both only read it."""
+        for other in self._home.ledger.requests.values():
+            if (self.op, other.op) == ("isend", "isend") or other._home._hops:
+                continue
+            if _overlap(self._buffer, other._buffer):
+                twice = self.op == other.op == "irecv"
+                rank = self._home.ledger.rank
+                lines = [
+                    f"rank {rank}  {self.op} at {self.site}: {other.op} at {other.site} still uses that array"
+                ]
+                kind = "request started twice" if twice else "buffer changed"
+                raise VerdictError(Verdict(kind, [(rank, self.site)], lines))
+
+    def _checksum(self) -> int:
+        if not isinstance(self._buffer, np.ndarray):
+            return 0
+        data = self._buffer.reshape(-1).view(np.uint8)
+        if len(data) > 2 * SAMPLED and not self._home._strict:
+            return zlib.crc32(data[-SAMPLED:], zlib.crc32(data[:SAMPLED]))
+        return zlib.crc32(data)
+
+
+def _overlap(x: Any, y: Any) -> bool:
+    both = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
+    return both and x.size > 0 and y.size > 0 and np.may_share_memory(x, y)

@@ -1,0 +1,101 @@
+"""The table of algorithms: for each collective, name -> the algorithm and its cost.
+
+To add an algorithm, write it in a file of its own with its cost beside it, and add a line here.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mpipar.comm.collectives import (
+    barrier,
+    bruck,
+    chain,
+    doubling,
+    halving,
+    hierarchical,
+    naive,
+    pairwise,
+    ring,
+    scan,
+    segmented_ring,
+    shared,
+    subtree,
+    tree,
+    van_de_geijn,
+)
+from mpipar.comm.collectives.cost import Cost
+
+
+class Algorithm(NamedTuple):
+    """run: the algorithm;   cost: (n, p, r, root) -> Cost;   auto: whether "auto" may choose it"""
+
+    run: Callable[..., None]
+    cost: Callable[..., Cost]
+    auto: bool = True
+
+
+# of two that are predicted to take equally long, "auto" takes the first
+ALGORITHMS: dict[str, dict[str, Algorithm]] = {
+    "bcast": {
+        "binomial": Algorithm(tree.binomial_bcast, tree.binomial_bcast_cost),
+        "linear": Algorithm(naive.linear_bcast, naive.linear_bcast_cost),
+        "chain": Algorithm(chain.chain_bcast, chain.chain_bcast_cost),
+        "scatter_allgather": Algorithm(
+            van_de_geijn.scatter_allgather_bcast, van_de_geijn.scatter_allgather_bcast_cost
+        ),
+    },
+    "reduce": {
+        "binomial": Algorithm(tree.binomial_reduce, tree.binomial_reduce_cost),
+        "linear": Algorithm(naive.linear_reduce, naive.linear_reduce_cost),
+    },
+    "allreduce": {
+        "recursive_doubling": Algorithm(
+            doubling.recursive_doubling_allreduce, doubling.recursive_doubling_allreduce_cost
+        ),
+        "ring": Algorithm(ring.ring_allreduce, ring.ring_allreduce_cost),
+        "rabenseifner": Algorithm(halving.rabenseifner_allreduce, halving.rabenseifner_allreduce_cost),
+        "binomial": Algorithm(tree.binomial_allreduce, tree.binomial_allreduce_cost),
+        "naive": Algorithm(naive.naive_allreduce, naive.naive_allreduce_cost),
+        "segmented_ring": Algorithm(
+            segmented_ring.segmented_ring_allreduce, segmented_ring.segmented_ring_allreduce_cost
+        ),
+        # the model knows one kind of link, so it cannot see what this one saves
+        "hierarchical": Algorithm(
+            hierarchical.hierarchical_allreduce, hierarchical.hierarchical_allreduce_cost, auto=False
+        ),
+        "shared": Algorithm(shared.shared_allreduce, shared.shared_allreduce_cost, auto=False),
+    },
+    "reduce_scatter": {
+        "ring": Algorithm(ring.ring_reduce_scatter, ring.ring_reduce_scatter_cost),
+        "recursive_halving": Algorithm(
+            halving.recursive_halving_reduce_scatter, halving.recursive_halving_reduce_scatter_cost
+        ),
+    },
+    "allgather": {
+        "ring": Algorithm(ring.ring_allgather, ring.ring_allgather_cost),
+        "recursive_doubling": Algorithm(
+            doubling.recursive_doubling_allgather, doubling.recursive_doubling_allgather_cost
+        ),
+        "bruck": Algorithm(bruck.bruck_allgather, bruck.bruck_allgather_cost),
+    },
+    "gather": {
+        "binomial": Algorithm(subtree.binomial_gather, subtree.binomial_gather_cost),
+        "linear": Algorithm(naive.linear_gather, naive.linear_gather_cost),
+    },
+    "scatter": {
+        "binomial": Algorithm(subtree.binomial_scatter, subtree.binomial_scatter_cost),
+        "linear": Algorithm(naive.linear_scatter, naive.linear_scatter_cost),
+    },
+    "alltoall": {
+        "pairwise": Algorithm(pairwise.pairwise_alltoall, pairwise.pairwise_alltoall_cost),
+        "bruck": Algorithm(bruck.bruck_alltoall, bruck.bruck_alltoall_cost),
+    },
+    "scan": {
+        "recursive_doubling": Algorithm(scan.recursive_doubling_scan, scan.recursive_doubling_scan_cost),
+        "linear": Algorithm(scan.linear_scan, scan.linear_scan_cost),
+    },
+    "barrier": {
+        "dissemination": Algorithm(barrier.dissemination_barrier, barrier.dissemination_barrier_cost),
+        "tree": Algorithm(barrier.tree_barrier, barrier.tree_barrier_cost),
+    },
+}

@@ -1,0 +1,215 @@
+"""What one rank has done and is doing, kept in plain Python so that keeping it costs little.
+
+A *channel* is a stream of messages that keeps its order: (the other rank, communicator, tag).
+All messages inside the collectives of a communicator form one channel a peer, tag `HOPS`. For
+each channel the sender counts what it has started to send, the receiver what it has posted and
+what it has received; so whether a message is there for a receive is a comparison of counts.
+
+diagnose.py reads the ledgers of all ranks; watch.py carries them from process to process.
+"""
+
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from mpipar.comm.transport import ANY_SOURCE, ANY_TAG
+
+HOPS = -9  # the tag of messages inside collectives
+RUNS_KEPT = 256  # of a channel: stretches of messages alike
+STEPS_KEPT = 10_000  # of the log that replay.py reads
+COLLECTIVES_KEPT = 128  # of a communicator
+
+Key = tuple[int, str, int]  # peer (world rank), communicator, tag
+
+
+class Doing(msgspec.Struct, array_like=True, frozen=True):
+    """The call a rank is in. op: send, recv, sendrecv, wait send, wait recv, poll, native or gone."""
+
+    op: str
+    peer: int = -2  # who has to act: source of a receive (ANY_SOURCE: -1), destination of a send
+    comm: str = ""
+    tag: int = 0
+    need: int = 0  # which message of the channel; 0 where a wildcard leaves that open
+    nbytes: int = 0
+    dest: int = -2  # of the sending half of a sendrecv
+    dest_tag: int = 0
+    dest_need: int = 0
+    site: str = ""
+
+
+class Run(msgspec.Struct, array_like=True):
+    """Messages first, first+1, … of a channel that are alike."""
+
+    first: int
+    dtype: str
+    nbytes: int
+    site: str
+    blocking: bool = True
+
+
+class Channel(msgspec.Struct, array_like=True):
+    """Counts of one direction.   posted, done: started and completed on this side"""
+
+    posted: int = 0
+    done: int = 0
+    runs: list[Run] = msgspec.field(default_factory=list)
+
+    def note(self, dtype: str, nbytes: int, site: str, blocking: bool = True) -> int:
+        """One more is posted.   returns: its number, from 1"""
+        self.posted += 1
+        last = self.runs[-1] if self.runs else None
+        if last is None or last.site != site or last.nbytes != nbytes or last.dtype != dtype:
+            self.runs.append(Run(self.posted, dtype, nbytes, site, blocking))
+            if len(self.runs) > RUNS_KEPT:
+                del self.runs[: RUNS_KEPT // 2]
+        return self.posted
+
+    def run_of(self, number: int) -> Run | None:
+        """What is known of message `number`."""
+        for run in reversed(self.runs):
+            if run.first <= number:
+                return run if number <= self.posted else None
+        return None
+
+
+class Entered(msgspec.Struct, array_like=True, frozen=True):
+    """A collective as this rank called it; ranks that call it together must agree on all but site."""
+
+    kind: str
+    root: int
+    op: str
+    dtype: str
+    count: int
+    algorithm: str
+    site: str
+
+
+class Calls(msgspec.Struct, array_like=True):
+    """The collectives of one communicator: how many were entered, and the last ones."""
+
+    members: list[int]  # world ranks
+    entered: int = 0
+    left: int = 0
+    last: list[Entered] = msgspec.field(default_factory=list)
+
+
+class Step(msgspec.Struct, array_like=True, frozen=True):
+    """One entry of the log: a message started ("send", "recv", "isend", "irecv") or waited for
+    ("wait send", "wait recv"), with its number in its channel."""
+
+    op: str
+    peer: int
+    comm: str
+    tag: int
+    number: int
+    site: str
+
+
+class Snapshot(msgspec.Struct, array_like=True):
+    """A ledger as others read it. `doing` is None while the rank computes or moves on."""
+
+    rank: int
+    counter: int
+    doing: Doing | None
+    inside: list | None  # [communicator, number] of the collective the call belongs to
+    sent: list[tuple[Key, Channel]]
+    received: list[tuple[Key, Channel]]
+    calls: dict[str, Calls]
+    wild: int  # receives with a wildcard that are posted and not done
+    polls: int = 0
+    pid: int = 0
+    blocked: float = 0.0  # s it has been in this call
+    steps: list[Step] | None = None  # the log, only of a rank that has ended
+
+
+class Ledger:
+    """One rank's book. `counter` grows with every call, so a rank with the same counter waits."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+        self.counter = 0
+        self.polls = 0
+        self.doing: Doing | None = None
+        self.inside: list | None = None
+        self.sent: dict[Key, Channel] = {}
+        self.received: dict[Key, Channel] = {}
+        self.calls: dict[str, Calls] = {}
+        self._last: dict[str, deque] = {}
+        self.wild = 0
+        self.steps: list[Step] = []
+        self.requests: dict[int, Any] = {}  # under way
+
+    # ---- messages
+    def sending(
+        self, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str, blocking: bool = True
+    ) -> int:
+        """A send starts.   returns: its number in the channel"""
+        channel = self.sent.get((peer, comm, tag))
+        if channel is None:
+            channel = self.sent[peer, comm, tag] = Channel()
+        return channel.note(dtype, nbytes, site, blocking)
+
+    def receiving(self, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str) -> int:
+        """A receive is posted.   returns: its number in the channel, 0 with a wildcard"""
+        if peer == ANY_SOURCE or tag == ANY_TAG:
+            self.wild += 1
+            return 0
+        channel = self.received.get((peer, comm, tag))
+        if channel is None:
+            channel = self.received[peer, comm, tag] = Channel()
+        return channel.note(dtype, nbytes, site)
+
+    def got(self, number: int, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str) -> int:
+        """A receive is done; peer and tag are the message's own.   returns: its number"""
+        channel = self.received.get((peer, comm, tag))
+        if channel is None:
+            channel = self.received[peer, comm, tag] = Channel()
+        if number == 0:
+            self.wild -= 1
+            number = channel.note(dtype, nbytes, site)
+        channel.done += 1
+        return number
+
+    def log(self, op: str, peer: int, comm: str, tag: int, number: int, site: str) -> None:
+        """Remember the order of calls, up to a limit."""
+        if tag != HOPS and len(self.steps) < STEPS_KEPT:
+            self.steps.append(Step(op, peer, comm, tag, number, site))
+
+    def enter(self, doing: Doing) -> None:
+        """The rank may wait from now on."""
+        self.counter += 1
+        self.doing = doing
+
+    def leave(self) -> None:
+        """It goes on."""
+        self.counter += 1
+        self.doing = None
+
+    # ---- collectives
+    def enter_collective(self, comm: str, members: list[int], entered: Entered) -> int:
+        """returns: its number on this communicator, from 1"""
+        calls = self.calls.get(comm)
+        if calls is None:
+            calls = self.calls[comm] = Calls(members)
+            self._last[comm] = deque(maxlen=COLLECTIVES_KEPT)
+        calls.entered += 1
+        self._last[comm].append(entered)
+        self.inside = [comm, calls.entered]
+        self.counter += 1
+        return calls.entered
+
+    def leave_collective(self, comm: str) -> None:
+        self.inside = None
+        self.calls[comm].left += 1
+        self.counter += 1
+
+    def snapshot(self, waiting: bool, blocked: float = 0.0, pid: int = 0) -> Snapshot:
+        """The book as it is now; waiting: the call in progress is to be shown."""
+        for comm, calls in list(self.calls.items()):
+            calls.last = list(self._last[comm])
+        return Snapshot(
+            self.rank, self.counter, self.doing if waiting else None, self.inside,
+            list(self.sent.items()), list(self.received.items()), dict(self.calls), self.wild,
+            self.polls, pid, blocked,
+        )  # fmt: skip

@@ -1,0 +1,62 @@
+"""Would the program have ended if MPI had put no message aside?
+
+A send may return before its message is received only because MPI buffered it, which it need not
+do and does not above some size. So the logs of a run that ended are gone through again, with
+every send waiting for its receive: a step is done when its partner's step has been started.
+Whoever cannot reach the end of the log would have waited for ever.   cost: each step once.
+"""
+
+from collections import defaultdict
+
+from mpipar.comm.ledger import STEPS_KEPT, Step
+from mpipar.comm.verdict import Verdict
+
+Channel = tuple[int, int, str, int]  # sender, receiver, communicator, tag
+
+
+def would_deadlock(logs: dict[int, list[Step]]) -> Verdict | None:
+    """A warning with the sends that only passed because they were buffered."""
+    if any(len(log) >= STEPS_KEPT for log in logs.values()):
+        return None  # the end of a log is missing, so who waits there is not known
+    at = dict.fromkeys(logs, 0)
+    sent: dict[Channel, int] = defaultdict(int)
+    posted: dict[Channel, int] = defaultdict(int)
+    moved = True
+    while moved:
+        moved = False
+        for rank, log in logs.items():
+            while at[rank] < len(log) and _done(rank, log[at[rank]], sent, posted, logs):
+                at[rank] += 1
+                moved = True
+    left = {rank: log[at[rank]] for rank, log in logs.items() if at[rank] < len(log)}
+    sends = {rank: step for rank, step in left.items() if step.op in ("send", "wait send")}
+    cycle = _cycle(left)
+    blame = [(rank, sends[rank].site) for rank in sorted(set(cycle or sends)) if rank in sends]
+    if not blame:
+        return None
+    lines = [f"rank {r}  waits for rank {s.peer} in {s.op} at {s.site}" for r, s in sorted(left.items())]
+    lines.append("all of it passed only because the messages were small enough to be buffered")
+    return Verdict("buffered sends", blame, lines, cycle, level="warning")
+
+
+def _done(rank: int, step: Step, sent: dict, posted: dict, logs: dict) -> bool:
+    """Start the step; whether it is also finished."""
+    if step.peer not in logs:  # on another node: nothing is known of it
+        return True
+    sends = step.op in ("send", "isend", "wait send")
+    channel = (rank, step.peer, step.comm, step.tag) if sends else (step.peer, rank, step.comm, step.tag)
+    started, partner = (sent, posted) if sends else (posted, sent)
+    if not step.op.startswith("wait"):
+        started[channel] = max(started[channel], step.number)
+    return step.op in ("isend", "irecv") or partner[channel] >= step.number
+
+
+def _cycle(left: dict[int, Step]) -> list[int]:
+    for start in left:
+        path = [start]
+        while left[path[-1]].peer in left:
+            following = left[path[-1]].peer
+            if following in path:
+                return [*path[path.index(following) :], following]
+            path.append(following)
+    return []

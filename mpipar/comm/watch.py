@@ -1,0 +1,311 @@
+"""The watch under mpirun: a thread a rank that notices when nobody can go on, and says why.
+
+Each rank's thread looks at the rank's ledger every `TICK`. A rank that has been in the same call
+since the last look is waiting; its ledger is then written to the node's folder in shared memory.
+The thread of the lowest rank that is alive reads all of them and asks diagnose.py. The threads
+never call MPI, except to end the job.
+
+A verdict is printed once, by the rank that first makes the file `verdict` in that folder. Then
+the job is ended. A rank that is only slow computes, so it is never reported, however long it takes.
+"""
+
+import atexit
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from mpipar import failure
+from mpipar.comm.diagnose import States, diagnose, find_leftovers, find_mismatch, find_wrong_message
+from mpipar.comm.ledger import Doing, Ledger, Snapshot
+from mpipar.comm.replay import would_deadlock
+from mpipar.comm.verdict import Verdict
+from mpipar.errors import MpiparError, VerdictError
+from mpipar.trace import call_site
+
+TICK = 0.05  # s
+CONFIRM = 2  # looks that must agree before a deadlock is reported
+EXPLAIN = 0.4  # s that an error waits for a better explanation from the other ranks
+PREFIX = "mpipar-watch-"
+COMM = str(Path(__file__).parent)
+
+
+class Watch:
+    """Checking of one rank under mpirun.
+
+    folder: of this node, made by `make_folder` on one rank and known to all;   ranks: of this node
+    """
+
+    def __init__(self, folder: Path, ledger: Ledger, ranks: list[int], size: int, strict: bool) -> None:
+        self.folder, self.ledger, self.ranks, self.size = folder, ledger, ranks, size
+        self._strict = strict
+        self._exit: tuple[int, str] = (0, "")  # status and line of a call of sys.exit
+        self._stop = threading.Event()
+        self._encode, self._decode = (
+            msgspec.msgpack.Encoder().encode,
+            msgspec.msgpack.Decoder(Snapshot).decode,
+        )
+        self._seen, self._since = -1, 0.0  # the counter at the last look, and since when it is that
+        self._polls, self._polled = 0, 0.0
+        self._written: Any = None
+        self._suspect, self._agreed = None, 0
+        self._compared: dict[str, int] = {}
+        self._wake, wake_up = os.pipe()
+        os.set_blocking(wake_up, False)
+        self._listen_for_the_end(wake_up)
+        self._publish(False)
+        sys.exit = self._sys_exit
+        failure.explain_with(self.explain)
+        atexit.register(self.finish)
+        threading.Thread(target=self._run, daemon=True, name="mpipar watch").start()
+
+    # ---- the thread
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            woken, _, _ = select.select([self._wake], [], [], TICK)
+            if woken and self._stop.is_set():
+                return
+            if woken:
+                self._told_to_end()
+            self._look()
+            states = self._states() if self._leads() else {}
+            if states:
+                self._judge(states)
+
+    def _look(self) -> None:
+        """Publish this rank's ledger if something has changed since the last look."""
+        now, ledger = time.monotonic(), self.ledger
+        if ledger.counter != self._seen:
+            self._seen, self._since = ledger.counter, now
+        if ledger.polls != self._polls:
+            self._polls, self._polled = ledger.polls, now
+        doing = ledger.doing
+        waits = doing is not None and now - self._since >= TICK * 0.9
+        if waits and doing.op == "poll" and now - self._polled > 4 * TICK:
+            waits = False  # it has asked once, and computes
+        self._publish(waits)
+
+    def _publish(self, waits: bool) -> None:
+        blocked = round(time.monotonic() - self._since, 1) if waits else 0.0
+        state = (self.ledger.counter, waits, blocked)
+        if state == self._written:
+            return
+        try:
+            snapshot = self.ledger.snapshot(waits, blocked, os.getpid())
+            data = self._encode(snapshot)
+        except RuntimeError:  # a dict grew while it was copied: the rank is not waiting
+            return
+        if self.ledger.counter != state[0]:
+            return
+        self._write(data)
+        self._written = state
+
+    def _write(self, data: bytes) -> None:
+        file = self.folder / f"new-{self.ledger.rank}"
+        with suppress(OSError):  # the folder is gone when the job has ended
+            file.write_bytes(data)
+            file.replace(self.folder / f"rank-{self.ledger.rank}")
+
+    def _states(self) -> States:
+        states = {}
+        for rank in self.ranks:
+            with suppress(OSError, msgspec.MsgspecError):
+                states[rank] = self._decode((self.folder / f"rank-{rank}").read_bytes())
+        return states
+
+    def _leads(self) -> bool:
+        """Whether no lower rank of this node is still alive."""
+        for rank in self.ranks:
+            if rank == self.ledger.rank:
+                return True
+            with suppress(OSError, msgspec.MsgspecError):
+                state = self._decode((self.folder / f"rank-{rank}").read_bytes())
+                gone = state.doing is not None and state.doing.op == "gone"
+                if not gone and _alive(state.pid):
+                    return False
+        return True
+
+    def _judge(self, states: States) -> None:
+        killed = self._killed(states)
+        if killed is not None:
+            self.announce(killed)
+        verdict = diagnose(states, self.size, self._strict, self._compared)
+        counters = None if verdict is None else [(r, s.counter) for r, s in sorted(states.items())]
+        same = verdict is not None and self._suspect == (verdict.kind, counters)
+        self._agreed = self._agreed + 1 if same else 0
+        self._suspect = None if verdict is None else (verdict.kind, counters)
+        if verdict is not None and self._agreed + 1 >= CONFIRM:
+            self.announce(verdict)
+
+    def _killed(self, states: States) -> Verdict | None:
+        dead = [s for s in states.values() if not _alive(s.pid) and (s.doing is None or s.doing.op != "gone")]
+        if not dead:
+            return None
+        blame = [(s.rank, "" if s.doing is None else s.doing.site) for s in dead]
+        return Verdict("rank killed", blame, [f"rank {s.rank}  its process {s.pid} is gone" for s in dead])
+
+    # ---- the end
+    def announce(self, verdict: Verdict) -> None:
+        """Print the verdict, unless another rank has printed one, and end the job."""
+        if self._claim("note" if verdict.level else "verdict"):
+            sys.stdout.flush()
+            os.write(2, verdict.text.encode(errors="replace"))
+        elif not verdict.level:
+            time.sleep(1)  # the rank that prints ends us
+        if not verdict.level:
+            time.sleep(2 * TICK)  # mpirun passes on what was printed before it hears of the end
+            self._remove()
+            failure.end_now()
+
+    def explain(self, error: BaseException, trace: Any) -> None:
+        """Called before an exception ends the job: perhaps another rank's mistake is its cause.
+
+        Announces a verdict where there is one, and does not return then.
+        """
+        if isinstance(error, VerdictError):
+            self.announce(error.verdict)
+        site = _in_communication(trace)
+        if site is None:
+            return self._end_of_watch()
+        deadline = time.monotonic() + EXPLAIN
+        while time.monotonic() < deadline:
+            self._publish(False)
+            states = self._states()
+            verdict = find_mismatch(states, {}) or find_wrong_message(states)
+            if verdict is not None:
+                self.announce(verdict)
+            time.sleep(TICK)
+        if isinstance(error, MpiparError):
+            self.announce(Verdict("invalid argument", [(self.ledger.rank, site)], [str(error)]))
+        return self._end_of_watch()
+
+    def _end_of_watch(self) -> None:
+        """This rank prints what has happened itself; the others are to keep quiet."""
+        self._claim("verdict")
+        self._stop.set()
+
+    def finish(self) -> None:
+        """At the end of this rank, before MPI is finalized."""
+        status, site = self._exit
+        ledger = self.ledger
+        ledger.enter(Doing("gone", site=site))
+        snapshot = ledger.snapshot(True, 0.0, os.getpid())
+        snapshot.steps = ledger.steps
+        self._write(self._encode(snapshot))
+        if status:
+            line = f"rank {ledger.rank}  called sys.exit({status}) at {site}"
+            self.announce(Verdict("rank exited", [(ledger.rank, site)], [line]))
+        left = [request for request in ledger.requests.values() if not request.hops]
+        if left:
+            blame = [(ledger.rank, request.site) for request in left]
+            lines = [f"rank {ledger.rank}  {r.op} at {r.site} was never waited for" for r in left]
+            self.announce(Verdict("request never completed", blame, lines))
+        states = self._states()
+        if len(states) == len(self.ranks) and all(_gone(s) for s in states.values()):
+            self._last_words(states)
+            self._remove()
+        self._stop.set()
+
+    def _last_words(self, states: States) -> None:
+        """All ranks of this node have ended: what is left over?"""
+        verdict = find_mismatch(states, {}) or find_wrong_message(states) or find_leftovers(states)
+        if verdict is not None:
+            self.announce(verdict)
+        warning = would_deadlock({rank: state.steps or [] for rank, state in states.items()})
+        if warning is not None and not self._strict:
+            self.announce(warning)
+
+    def _claim(self, name: str) -> bool:
+        try:
+            os.close(os.open(self.folder / name, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        except OSError:  # the folder is gone: the job has been ended
+            return False
+        return True
+
+    def _remove(self) -> None:
+        """Leave nothing of the job in shared memory."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _sys_exit(self, status: Any = 0) -> None:
+        code = status if isinstance(status, int) else int(status is not None)
+        self._exit = (code, call_site(sys._getframe(1)))
+        raise SystemExit(status)
+
+    def _listen_for_the_end(self, wake_up: int) -> None:
+        """mpirun ends the ranks by SIGTERM when one is killed: wake the thread, to say which."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            return  # the program has a handler of its own
+        signal.signal(signal.SIGTERM, _terminated)
+        signal.set_wakeup_fd(wake_up, warn_on_full_buffer=False)
+
+    def _told_to_end(self) -> None:
+        """A signal has come. If a rank was killed, that is why; else end as the signal asks."""
+        numbers = os.read(self._wake, 64)
+        if signal.SIGTERM not in numbers:
+            return
+        deadline = time.monotonic() + 0.3
+        while time.monotonic() < deadline:
+            killed = self._killed(self._states())
+            if killed is not None:
+                self.announce(killed)
+            time.sleep(TICK / 5)
+        os._exit(128 + signal.SIGTERM)
+
+
+def make_folder() -> Path:
+    """A folder in shared memory for the ranks of this node; folders of jobs that died are removed."""
+    shm = Path("/dev/shm")
+    parent = shm if shm.is_dir() and os.access(shm, os.W_OK) else Path(tempfile.gettempdir())
+    for old in parent.glob(f"{PREFIX}*"):
+        number = old.name.removeprefix(PREFIX).split("-")[0]
+        if number.isdigit() and not _alive(int(number)):
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
+
+
+def _gone(state: Snapshot) -> bool:
+    return state.doing is not None and state.doing.op == "gone"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:  # a zombie is dead, but not yet taken away
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return True
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """In the main thread; the watch's thread does the rest, also while the main one is in MPI."""
+
+
+def _in_communication(trace: Any) -> str | None:
+    """The line that called into mpipar/comm, where the exception came from there."""
+    site, inside = None, False
+    while trace is not None:
+        frame = trace.tb_frame
+        inside = frame.f_code.co_filename.startswith(COMM)
+        if not inside:
+            site = call_site(frame)
+        trace = trace.tb_next
+    return site if inside else None
