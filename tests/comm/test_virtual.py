@@ -21,10 +21,6 @@ PLAIN = Topology((Link(ALPHA, BETA),), GAMMA, eager_limit=4000)
 FREE = Network(0, 0, 0)
 
 
-def seconds(world):
-    return world._transport.now() / 1e9
-
-
 def close(seconds):
     return pytest.approx(seconds, abs=0.6e-9)  # a clock shows whole nanoseconds
 
@@ -39,7 +35,7 @@ def test_a_ping_pong_takes_what_the_model_says(n):
         for _ in range(5):
             for sender in (0, 1):
                 world.send(x, 1 - world.rank) if world.rank == sender else world.recv(x)
-        return seconds(world)
+        return world.wtime()
 
     leg = 2 * OVERHEAD + ALPHA + n * BETA
     pong = n * BETA + OVERHEAD if n > 4000 else OVERHEAD  # when the last send returns
@@ -51,7 +47,7 @@ def test_a_ping_pong_takes_what_the_model_says(n):
 def test_a_ring_allreduce_takes_what_the_model_says(p, topology, o):
     def allreduce(world):
         world.allreduce(np.ones(1000 * p), algorithm="ring")
-        return seconds(world)
+        return world.wtime()
 
     n = 8 * 1000 * p
     expected = 2 * (p - 1) * (2 * o + ALPHA + n / p * BETA) + (p - 1) * n / p * GAMMA
@@ -66,7 +62,7 @@ def test_a_port_sends_one_message_at_a_time():
         else:
             for dest in (1, 2, 3):
                 world.send(x, dest)
-        return seconds(world)
+        return world.wtime()
 
     leg = 2 * OVERHEAD + ALPHA + 4000 * BETA
     # the sends return after their overheads, but the bytes leave one after the other
@@ -81,7 +77,7 @@ def test_a_port_receives_one_message_at_a_time():
         else:
             for source in (3, 2, 1):
                 world.recv(x, source)
-        return seconds(world)
+        return world.wtime()
 
     # rank 1's bytes come first and rank 3's last, whatever order they are received in
     assert run(fan_in, 4, PLAIN)[0] == close(ALPHA + 3 * 4000 * BETA)
@@ -97,7 +93,7 @@ def test_a_rendezvous_starts_when_both_are_there_and_an_eager_send_does_not_wait
             world.recv(x, 0)
         else:
             world.send(np.zeros(0), 1)
-        return seconds(world)
+        return world.wtime()
 
     assert run(late_receiver, 3, PLAIN, args=(4000,))[:2] == [0, close(ALPHA + 4000 * BETA)]
     rendezvous = run(late_receiver, 3, PLAIN, args=(5000,))[:2]
@@ -115,7 +111,7 @@ def test_links_of_a_topology_differ():
         else:
             for dest in range(1, 5):
                 world.send(x, dest)
-        return seconds(world)
+        return world.wtime()
 
     assert run(from_rank_0, 5, topology) == [0, 1e-6, 2e-6, 2e-6, 4e-6]
 
@@ -125,7 +121,7 @@ def test_measured_computation_moves_the_clock():
         end = time.thread_time() + 0.005
         while time.thread_time() < end:
             pass
-        return seconds(world)
+        return world.wtime()
 
     assert run(compute, 2, compute="none") == [0, 0]
     first, second = run(compute, 2, compute="measured")
@@ -188,7 +184,7 @@ def test_a_loop_of_test_lets_others_run_and_time_pass():
         world.send(out, 1)
         while not request.test():
             polls += 1
-        return polls, out[0], seconds(world)
+        return polls, out[0], world.wtime()
 
     for compute in ("none", "measured"):
         polls, got, clock = run(poll, 2, PLAIN, compute=compute)[0]
@@ -233,7 +229,7 @@ def test_many_sends_ahead_of_the_receiver():
                 assert world.recv(x, 0)[0] == k
             else:
                 world.send(np.array([float(k)]), 1)
-        return seconds(world)
+        return world.wtime()
 
     assert run(stream, 2, PLAIN) == [0, close(ALPHA + 2000 * 8 * BETA)]
 
@@ -449,7 +445,7 @@ def test_a_message_too_long_is_an_error_for_small_and_large():
 
 
 def test_free_messages_take_no_time():
-    assert run(lambda world: (world.barrier(), seconds(world))[1], 8, FREE) == [0] * 8
+    assert run(lambda world: (world.barrier(), world.wtime())[1], 8, FREE) == [0] * 8
 
 
 def test_a_request_is_recorded_with_the_line_that_began_it(tmp_path):
