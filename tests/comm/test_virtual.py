@@ -265,6 +265,19 @@ def test_a_long_trace_is_written_as_it_goes(tmp_path):
         assert kept < 300 and written > 10_000
 
 
+def test_a_thousand_ranks():
+    def program(world):
+        x = np.full(4, float(world.rank == 1000))
+        world.bcast(x, root=1000, algorithm="binomial")
+        world.barrier()
+        return x[0], world.wtime()
+
+    values, clocks = zip(*run(program, 1024, PLAIN), strict=True)
+    assert values == (1,) * 1024
+    # a bcast of 10 rounds, in which the root's port sends 10 messages, and a barrier of 10
+    assert max(clocks) == close(10 * (ALPHA + 32 * BETA) + 10 * ALPHA)
+
+
 # deadlocks
 
 
