@@ -5,6 +5,7 @@ A user's mistake is one sentence on standard error and exit status 2.
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 
 from mpipar import failure
-from mpipar.errors import MpiparError
+from mpipar.errors import LaunchError, MpiparError
 from mpipar.settings import settings
 
 app = typer.Typer(
@@ -24,38 +25,50 @@ app = typer.Typer(
 trace_app = typer.Typer(help="Read the trace of a run.", no_args_is_help=True)
 app.add_typer(trace_app, name="trace")
 
+
+def _count(text: str) -> int:
+    if not str(text).isdecimal():
+        raise LaunchError(f"-n {text} is no number of ranks; give a whole number from 1 on")
+    return int(text)
+
+
+def _ranks(meaning: str) -> typer.models.OptionInfo:
+    return typer.Option("-n", "--ranks", parser=_count, metavar="N", help=meaning)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+# what follows the script is the script's, also --help and -n
+BELONGS_TO_THE_SCRIPT = {"allow_extra_args": True, "allow_interspersed_args": False}
+# click's; by its name, because newer versions of typer carry a copy of click
+UsageMistake = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+@app.command(context_settings=BELONGS_TO_THE_SCRIPT)
 def run(
     context: typer.Context,
     script: Annotated[str, typer.Argument(help="A Python script; what follows is passed to it.")],
-    ranks: Annotated[int, typer.Option("-n", "--ranks", help="How many ranks to start.")] = 4,
+    ranks: Annotated[int, _ranks("How many ranks to start.")] = 4,
     mpirun: Annotated[str | None, typer.Option(help="The mpirun to use; default: the environment's.")] = None,
 ) -> None:
     """Start a script under mpirun, with the flags and environment it needs here."""
     from mpipar.comm import find_launcher
+    from mpipar.view import readable_path
 
     if not Path(script).is_file():
-        raise typer.BadParameter(f"there is no script {script}", param_hint="script")
+        raise LaunchError(f"there is no script {script}; name a Python file")
     launcher = find_launcher(mpirun)
     command = launcher.command(ranks, [script, *context.args])
-    print("$ " + " ".join(_short(word) for word in command), file=sys.stderr, flush=True)
+    print("$ " + shlex.join(map(readable_path, command)), file=sys.stderr, flush=True)
     os.execve(command[0], command, launcher.environment())
 
 
-@app.command(
-    context_settings={
-        "allow_extra_args": True,
-        "ignore_unknown_options": True,
-        "allow_interspersed_args": False,
-    }
-)
+@app.command(context_settings=BELONGS_TO_THE_SCRIPT)
 def sim(
     context: typer.Context,
     script: Annotated[str, typer.Argument(help="A Python script; what follows is passed to it.")],
-    ranks: Annotated[int, typer.Option("-n", "--ranks", help="How many virtual ranks.")] = 4,
+    ranks: Annotated[int, _ranks("How many virtual ranks.")] = 4,
     network: Annotated[
         str | None, typer.Option(help="A TOML file of links and their times; default: one node.")
     ] = None,
@@ -79,7 +92,7 @@ def sim(
 @app.command()
 def calibrate(
     as_json: Json = False,
-    ranks: Annotated[int, typer.Option("-n", "--ranks", help="How many ranks; two of them measure.")] = 2,
+    ranks: Annotated[int, _ranks("How many ranks; two of them measure.")] = 2,
     mpirun: Annotated[str | None, typer.Option(help="The mpirun to use; default: the environment's.")] = None,
 ) -> None:
     """Measure this machine's messages, so that algorithm="auto" chooses by them from then on."""
@@ -123,19 +136,31 @@ def main() -> None:
     """Entry point of the `mpipar` command."""
     try:
         settings()
-        app()
+        # typer reports mistakes in a box of several lines, unless it is told to raise them
+        status = typer.main.get_command(app)(prog_name="mpipar", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
     except MpiparError as error:
         print(f"mpipar: {error}", file=sys.stderr)
         sys.exit(2)
+    except UsageMistake as error:
+        _explain(error)
+        sys.exit(2)
+    except typer.Abort:
+        print("mpipar: interrupted", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
-def _short(word: str) -> str:
-    """A path below here as relative, so that the printed command is short and can be repeated."""
-    path, here = Path(word), Path.cwd()
-    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else word
+def _explain(error: Exception) -> None:
+    """A mistake in the command line, as one sentence."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    text = " ".join(error.format_message().split()).rstrip(".?").replace(". Did you", "; did you")
+    where = error.ctx.command_path if getattr(error, "ctx", None) else "mpipar"
+    print(f"mpipar: {text[:1].lower()}{text[1:]}; see {where} --help", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ one sentence without a traceback, and once, since every rank meets it.
 
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
-from types import TracebackType
+from contextlib import suppress
+from types import FrameType, TracebackType
 
 from mpipar.errors import BackendError, LaunchError, MpiparError, OptionError, TraceError
 from mpipar.settings import settings
@@ -18,14 +20,33 @@ from mpipar.settings import settings
 SETTING_ERRORS = (BackendError, LaunchError, OptionError, TraceError)
 # s: where all ranks fail alike, rank 0 is read first, and ends the others before they speak
 PAUSE, LONG_PAUSE = 0.03, 2.0
+HEARD = 0.15  # s until mpirun has passed on what was printed, before its own words about the end
 
 _explain: list[Callable[[BaseException, TracebackType | None], None]] = []
+_exited: list[tuple[object, FrameType]] = []
 _before_the_end: list[Callable[[], None]] = []  # what to save before the job is ended
 
 
 def install() -> None:
-    """Make `report` the process's handler of uncaught exceptions."""
+    """Make `report` the handler of uncaught exceptions, in threads too, and remember sys.exit."""
     sys.excepthook = report
+    threading.excepthook = lambda args: report(args.exc_type, args.exc_value, args.exc_traceback)
+    sys.exit = _exit
+
+
+def exit_call() -> tuple[object, FrameType] | None:
+    """The status and the caller of the sys.exit that is ending this process, if one is."""
+    return _exited[-1] if _exited else None
+
+
+def failed_exit() -> bool:
+    """Whether this process ends by sys.exit with a status that is not 0."""
+    return bool(_exited) and _exited[-1][0] not in (None, 0)
+
+
+def _exit(status: object = None) -> None:
+    _exited[:] = [(status, sys._getframe(1))]
+    raise SystemExit(status)
 
 
 def before_the_end(action: Callable[[], None]) -> None:
@@ -39,9 +60,10 @@ def explain_with(action: Callable[[BaseException, TracebackType | None], None]) 
 
 
 def end_now() -> None:
-    """Save and end what `before_the_end` was given."""
+    """Save and end what `before_the_end` was given, each of it whatever becomes of the others."""
     for action in reversed(_before_the_end):
-        action()
+        with suppress(Exception):  # a full disk must not keep the job from being ended
+            action()
 
 
 def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -57,9 +79,12 @@ def report(kind: type[BaseException], error: BaseException, trace: TracebackType
         who = "" if here is None else f"rank {rank} of {here[1]} failed:\n"
         text = who + "".join(traceback.format_exception(kind, error, trace))
         time.sleep(PAUSE * min(rank, 16))
-    sys.stdout.flush()
+    with suppress(Exception):
+        sys.stdout.flush()
     # one write, so that two ranks' lines do not mix
     os.write(2, text.encode(errors="replace"))
+    if here is not None:
+        time.sleep(HEARD)
     end_now()
 
 

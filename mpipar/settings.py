@@ -10,12 +10,17 @@
 | MPIPAR_BLAS_THREADS | a count | BLAS threads a rank; default 1 |
 | XDG_CONFIG_HOME | a folder | what `mpipar calibrate` measured is kept in its mpipar/; default ~/.config |
 
+Where a run's messages are recorded is decided by the first of these that says anything:
+--trace on the command line, MPIPAR_TRACE, what the script gives to `mpipar.world(trace=...)`.
+Each of them may also say "nowhere": --trace 0, MPIPAR_TRACE=0, trace=False.
+
 The launcher's own variables (Open MPI, PMI, Slurm) are read to notice a job that started
 as N separate worlds of one rank.
 """
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from mpipar.errors import OptionError
 
@@ -25,6 +30,10 @@ LAUNCHERS = (
     ("PMI_SIZE", "PMI_RANK"),
     ("SLURM_NTASKS", "SLURM_PROCID"),  # a batch script's own shell has the first alone
 )
+
+
+class CommandLine(str):
+    """A trace folder that was given as --trace, "" for --trace 0."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,14 @@ class Settings:
     launcher_rank: int  # this rank by the launcher's word; 0 without a launcher
     launcher_variable: str | None  # where the size was read
 
+    def trace_folder(self, asked: str | Path | bool | None) -> str | Path | None:
+        """Where to record, by the rule above.   asked: by the script;   None: nowhere"""
+        if self.trace_is_set and not isinstance(asked, CommandLine):
+            return self.trace
+        if asked is True:
+            raise OptionError("trace=True names no folder; give one, as in world(trace='traces/mine')")
+        return asked or None
+
 
 def settings() -> Settings:
     """Read the environment now.   errors: OptionError for a value that is not offered."""
@@ -50,7 +67,7 @@ def settings() -> Settings:
     variable, size, rank = _launcher(env)
     return Settings(
         backend=env.get("MPIPAR_BACKEND") or None,
-        trace=_path(env.get("MPIPAR_TRACE")),
+        trace=None if is_off(env.get("MPIPAR_TRACE")) else env["MPIPAR_TRACE"],
         trace_is_set=bool(env.get("MPIPAR_TRACE")),
         values=bool(_flag(env, "MPIPAR_VALUES")),
         check=_choice(env, "MPIPAR_CHECK", ("watch", "off", "strict")),
@@ -75,8 +92,9 @@ def _launcher(env) -> tuple[str | None, int, int]:
     return None, 1, 0
 
 
-def _path(value: str | None) -> str | None:
-    return None if value in (None, "", "0", "off") else value
+def is_off(folder: str | None) -> bool:
+    """Whether this value of MPIPAR_TRACE or --trace means: do not record."""
+    return folder in (None, "", "0", "off")
 
 
 def _flag(env, name: str) -> bool | None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from mpipar.comm.ledger import HOPS, Doing, Entered, Ledger
+from mpipar.comm.ledger import HOPS, Entered, Ledger
 from mpipar.comm.transport import ANY_SOURCE, Pending, Status, Transport
 from mpipar.comm.verdict import Verdict
-from mpipar.errors import VerdictError
+from mpipar.errors import MessageError, VerdictError
 from mpipar.trace import call_site
 
 HERE = str(Path(__file__).parent)
@@ -40,8 +40,9 @@ class CheckedTransport:
         ledger, site = self.ledger, self._site()
         peer, name, key = self.world[dest], self.name, HOPS if self._hops else tag
         number = ledger.sending(peer, name, key, buffer.dtype.char, buffer.nbytes, site)
-        ledger.log("send", peer, name, key, number, site)
-        ledger.enter(Doing("send", peer, name, key, number, buffer.nbytes, site=site))
+        if not self._hops:
+            ledger.log("send", peer, name, key, number, site)
+        ledger.enter("send", peer, name, key, number, buffer.nbytes, -2, 0, 0, site)
         self._inner.send(buffer, dest, tag)
         ledger.leave()
 
@@ -49,10 +50,15 @@ class CheckedTransport:
         ledger, site = self.ledger, self._site()
         peer, key = self._peer(source), HOPS if self._hops else tag
         number = ledger.receiving(peer, self.name, key, buffer.dtype.char, buffer.nbytes, site)
-        if number:
+        if number and not self._hops:
             ledger.log("recv", peer, self.name, key, number, site)
-        ledger.enter(Doing("recv", peer, self.name, key, number, buffer.nbytes, site=site))
-        status = self._inner.recv(buffer, source, tag)
+        ledger.enter("recv", peer, self.name, key, number, buffer.nbytes, -2, 0, 0, site)
+        try:
+            status = self._inner.recv(buffer, source, tag)
+        except MessageError:
+            ledger.failed(number, peer, self.name, key)
+            ledger.leave()
+            raise
         self._got(number, status, buffer, site, "recv")
         ledger.leave()
         return status
@@ -63,12 +69,15 @@ class CheckedTransport:
         key, recv_key = (HOPS, HOPS) if self._hops else (tag, recv_tag)
         sent = ledger.sending(to, name, key, buffer.dtype.char, buffer.nbytes, site, False)
         number = ledger.receiving(peer, name, recv_key, into.dtype.char, into.nbytes, site)
-        if not self._hops and number:
-            ledger.log("irecv", peer, name, key, number, site)
-            ledger.log("isend", to, name, key, sent, site)
-            ledger.log("wait recv", peer, name, key, number, site)
-        ledger.enter(Doing("sendrecv", peer, name, recv_key, number, buffer.nbytes, to, key, sent, site))
-        status = self._inner.sendrecv(buffer, dest, tag, into, source, recv_tag)
+        if number and not self._hops:
+            ledger.log("sendrecv", peer, name, recv_key, number, site, to, key, sent)
+        ledger.enter("sendrecv", peer, name, recv_key, number, buffer.nbytes, to, key, sent, site)
+        try:
+            status = self._inner.sendrecv(buffer, dest, tag, into, source, recv_tag)
+        except MessageError:
+            ledger.failed(number, peer, name, recv_key)
+            ledger.leave()
+            raise
         self._got(number, status, into, site, "irecv")
         ledger.leave()
         return status
@@ -77,7 +86,8 @@ class CheckedTransport:
         ledger, site = self.ledger, self._site()
         peer, key = self.world[dest], HOPS if self._hops else tag
         number = ledger.sending(peer, self.name, key, buffer.dtype.char, buffer.nbytes, site, False)
-        ledger.log("isend", peer, self.name, key, number, site)
+        if not self._hops:
+            ledger.log("isend", peer, self.name, key, number, site)
         pending = CheckedPending(self, "isend", buffer, peer, key, number, site)
         pending.inner = self._inner.isend(buffer, dest, tag)
         return pending
@@ -88,14 +98,14 @@ class CheckedTransport:
         pending = CheckedPending(self, "irecv", buffer, peer, key, 0, site)
         number = ledger.receiving(peer, self.name, key, buffer.dtype.char, buffer.nbytes, site)
         pending.number = number
-        if number:
+        if number and not self._hops:
             ledger.log("irecv", peer, self.name, key, number, site)
         pending.inner = self._inner.irecv(buffer, source, tag)
         return pending
 
     # ---- the rest
     def split(self, color: int | None, key: int) -> "CheckedTransport | None":
-        self.ledger.enter(Doing("native", comm=self.name, site=self._site()))
+        self.ledger.enter("native", -2, self.name, 0, 0, 0, -2, 0, 0, self._site())
         made = self._inner.split(color, key)
         self.ledger.leave()
         return None if made is None else CheckedTransport(made, self.ledger, self._strict)
@@ -108,7 +118,7 @@ class CheckedTransport:
         return self.world
 
     def native(self, *args: Any) -> None:
-        self.ledger.enter(Doing("native", comm=self.name, site=self._site()))
+        self.ledger.enter("native", -2, self.name, 0, 0, 0, -2, 0, 0, self._site())
         self._inner.native(*args)
         self.ledger.leave()
 
@@ -130,14 +140,16 @@ class CheckedTransport:
         ledger = self.ledger
         known = number
         number = ledger.got(number, peer, self.name, tag, buffer.dtype.char, status.nbytes, site)
-        if not known:
+        if status.nbytes != buffer.nbytes:
+            self.ledger.received[peer, self.name, tag].failed.append(number)
+        if not known and not self._hops:
             ledger.log(op, peer, self.name, tag, number, site)
 
     def _site(self) -> str:
         """The line outside of mpipar/comm that made the call."""
-        frame = sys._getframe(2)
         if self._hops and self.ledger.inside is not None:
             return ""  # the collective's own entry has it
+        frame = sys._getframe(3)  # past our own method and the communicator's
         while frame.f_code.co_filename.startswith(HERE) and frame.f_back is not None:
             frame = frame.f_back
         return call_site(frame)
@@ -168,9 +180,9 @@ class CheckedPending:
         ledger, home = self._home.ledger, self._home
         site = home._site()
         op = "wait send" if self.op == "isend" else "wait recv"
-        if self.number:
+        if self.number and not home._hops:
             ledger.log(op, self.peer, home.name, self.tag, self.number, site)
-        ledger.enter(self._doing(op, site))
+        ledger.enter(*self._doing(op, site))
         status = self.inner.wait()
         self._end(status)
         ledger.leave()
@@ -184,14 +196,14 @@ class CheckedPending:
             ledger.leave()
         else:
             ledger.polls += 1
-            if ledger.doing is None or ledger.doing.op != "poll":
-                ledger.enter(self._doing("poll", self._home._site()))
+            if ledger.doing is None or ledger.doing[0] != "poll":
+                ledger.enter(*self._doing("poll", self._home._site()))
         return status
 
-    def _doing(self, op: str, site: str) -> Doing:
-        if op == "poll" and self.op == "isend":
-            return Doing("poll", comm=self._home.name, site=site)
-        return Doing(op, self.peer, self._home.name, self.tag, self.number, self._buffer.nbytes, site=site)
+    def _doing(self, op: str, site: str) -> tuple:
+        """The fields of a Doing."""
+        peer = -2 if op == "poll" and self.op == "isend" else self.peer
+        return op, peer, self._home.name, self.tag, self.number, self._buffer.nbytes, -2, 0, 0, site
 
     def _end(self, status: Status) -> None:
         home = self._home

@@ -34,17 +34,22 @@ States = dict[int, Snapshot]
 
 
 def diagnose(
-    states: States, size: int, strict: bool = False, compared: dict[str, int] | None = None
+    states: States,
+    size: int,
+    strict: bool = False,
+    compared: dict[str, int] | None = None,
+    exact: bool = False,
 ) -> Verdict | None:
     """The verdict about these ranks, None while nothing is wrong.
 
     states: snapshot by world rank; a rank without one (on another node) may go on
     strict: every send waits for its receiver
+    exact: whoever is shown in a call waits in it for certain, as on virtual ranks
     compared: how many collectives of a communicator need not be compared again; kept up to date
     """
     compared = {} if compared is None else compared
     mismatch = find_mismatch(states, compared)
-    return mismatch or find_wrong_message(states) or find_deadlock(states, size, strict)
+    return mismatch or find_wrong_message(states) or find_deadlock(states, size, strict, exact)
 
 
 # ---- collectives that do not match
@@ -85,8 +90,11 @@ def _collective(e: Entered) -> str:
 
 
 # ---- messages that were taken as something else
-def find_wrong_message(states: States) -> Verdict | None:
-    """A received message whose dtype or size is not the receiver's."""
+def find_wrong_message(states: States, failed: bool = False) -> Verdict | None:
+    """A received message whose dtype or size is not the receiver's.
+
+    failed: also where the receive has raised, which the program may have caught
+    """
     for receiver, state in sorted(states.items()):
         for (peer, comm, tag), channel in state.received:
             sender = states.get(peer)
@@ -95,7 +103,8 @@ def find_wrong_message(states: States) -> Verdict | None:
             sent = dict(sender.sent).get((receiver, comm, tag))
             for run in channel.runs if sent else []:
                 last = min(channel.done, sent.posted)
-                for number in {run.first, last} if run.first <= last else ():
+                numbers = {run.first, last} if run.first <= last else set()
+                for number in numbers if failed else numbers - set(channel.failed):
                     other, mine = sent.run_of(number), channel.run_of(number)
                     if other and mine and (other.dtype, other.nbytes) != (mine.dtype, mine.nbytes):
                         return _wrong_message(peer, other, receiver, mine, tag)
@@ -116,42 +125,42 @@ def _name(code: str) -> str:
 
 
 # ---- deadlocks
-def find_deadlock(states: States, size: int, strict: bool) -> Verdict | None:
+def find_deadlock(states: States, size: int, strict: bool, exact: bool = False) -> Verdict | None:
     """The ranks that can never go on, and why."""
-    stuck = never_go_on(states, size, strict)
+    stuck = never_go_on(states, size, strict, exact)
     waiting = {r: states[r] for r in sorted(stuck) if states[r].doing.op != "gone"}
     return _explain(waiting, stuck, states, size) if waiting else None
 
 
-def never_go_on(states: States, size: int, strict: bool) -> set[int]:
+def never_go_on(states: States, size: int, strict: bool, exact: bool = False) -> set[int]:
     """The greatest set of waiting or ended ranks that wait only for members of it."""
     stuck = {r for r, s in states.items() if s.doing is not None}
     # a rank that was helped may help others, so look again until nothing changes
     while True:
-        helped = {r for r in stuck if _can_go_on(states[r], stuck, states, size, strict)}
+        helped = {r for r in stuck if _can_go_on(states[r], stuck, states, size, strict, exact)}
         if not helped:
             return stuck
         stuck -= helped
 
 
-def _can_go_on(me: Snapshot, stuck: set[int], states: States, size: int, strict: bool) -> bool:
+def _can_go_on(me: Snapshot, stuck: set[int], states: States, size: int, strict: bool, exact: bool) -> bool:
     doing = me.doing
     if doing.op == "gone":
         return False
     if doing.op == "native":
         return not any(r in stuck for r in _not_yet_in(me, states))
     if doing.op in ("send", "wait send"):
-        return _send_goes(me, doing.peer, doing.tag, doing.need, stuck, states, strict)
-    if doing.op == "poll" and me.blocked < LONG:
+        return _send_goes(me, doing.peer, doing.tag, doing.need, stuck, states, strict or exact)
+    if doing.op == "poll" and me.blocked < LONG and not exact:
         return True
     if doing.peer == -2:  # polls a send
         return True
     receives = _receive_goes(me, stuck, states, size)
     if doing.op != "sendrecv" or not receives:
         return receives
-    if doing.nbytes < SURELY_WAITS:
+    if doing.nbytes < SURELY_WAITS and not exact:
         return True
-    return _send_goes(me, doing.dest, doing.dest_tag, doing.dest_need, stuck, states, strict)
+    return _send_goes(me, doing.dest, doing.dest_tag, doing.dest_need, stuck, states, exact)
 
 
 def _send_goes(me: Snapshot, dest: int, tag: int, need: int, stuck, states: States, strict: bool) -> bool:

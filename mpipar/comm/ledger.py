@@ -17,7 +17,7 @@ from mpipar.comm.transport import ANY_SOURCE, ANY_TAG
 
 HOPS = -9  # the tag of messages inside collectives
 RUNS_KEPT = 256  # of a channel: stretches of messages alike
-STEPS_KEPT = 10_000  # of the log that replay.py reads
+STEPS_KEPT = 2_000  # of the log that replay.py reads
 COLLECTIVES_KEPT = 128  # of a communicator
 
 Key = tuple[int, str, int]  # peer (world rank), communicator, tag
@@ -54,16 +54,18 @@ class Channel(msgspec.Struct, array_like=True):
     posted: int = 0
     done: int = 0
     runs: list[Run] = msgspec.field(default_factory=list)
+    failed: list[int] = msgspec.field(default_factory=list)  # receives that raised, by number
 
-    def note(self, dtype: str, nbytes: int, site: str, blocking: bool = True) -> int:
-        """One more is posted.   returns: its number, from 1"""
-        self.posted += 1
-        last = self.runs[-1] if self.runs else None
-        if last is None or last.site != site or last.nbytes != nbytes or last.dtype != dtype:
-            self.runs.append(Run(self.posted, dtype, nbytes, site, blocking))
-            if len(self.runs) > RUNS_KEPT:
-                del self.runs[: RUNS_KEPT // 2]
-        return self.posted
+    @property
+    def last(self) -> Run | None:
+        """What the latest messages were."""
+        return self.runs[-1] if self.runs else None
+
+    def note(self, number: int, dtype: str, nbytes: int, site: str, blocking: bool = True) -> None:
+        """Message `number` is not like the ones before."""
+        self.runs.append(Run(number, dtype, nbytes, site, blocking))
+        if len(self.runs) > RUNS_KEPT:
+            del self.runs[: RUNS_KEPT // 2]
 
     def run_of(self, number: int) -> Run | None:
         """What is known of message `number`."""
@@ -106,6 +108,20 @@ class Step(msgspec.Struct, array_like=True, frozen=True):
     site: str
 
 
+def steps_of(log: list[tuple]) -> list[Step]:
+    """A sendrecv as the three steps that it is."""
+    steps = []
+    for entry in log:
+        if entry[0] != "sendrecv":
+            steps.append(Step(*entry))
+            continue
+        _, source, comm, tag, number, site, dest, dest_tag, sent = entry
+        steps.append(Step("irecv", source, comm, tag, number, site))
+        steps.append(Step("isend", dest, comm, dest_tag, sent, site))
+        steps.append(Step("wait recv", source, comm, tag, number, site))
+    return steps
+
+
 class Snapshot(msgspec.Struct, array_like=True):
     """A ledger as others read it. `doing` is None while the rank computes or moves on."""
 
@@ -130,17 +146,17 @@ class Ledger:
         self.rank = rank
         self.counter = 0
         self.polls = 0
-        self.doing: Doing | None = None
+        self.doing: tuple | None = None  # the fields of a Doing
         self.inside: list | None = None
         self.sent: dict[Key, Channel] = {}
         self.received: dict[Key, Channel] = {}
         self.calls: dict[str, Calls] = {}
         self._last: dict[str, deque] = {}
         self.wild = 0
-        self.steps: list[Step] = []
+        self.steps: list[tuple] = []  # the fields of a Step
         self.requests: dict[int, Any] = {}  # under way
 
-    # ---- messages
+    # ---- messages: on the path of every message, so tuples here, and structs when others read them
     def sending(
         self, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str, blocking: bool = True
     ) -> int:
@@ -148,7 +164,11 @@ class Ledger:
         channel = self.sent.get((peer, comm, tag))
         if channel is None:
             channel = self.sent[peer, comm, tag] = Channel()
-        return channel.note(dtype, nbytes, site, blocking)
+        channel.posted = number = channel.posted + 1
+        last = channel.last
+        if last is None or last.site != site or last.nbytes != nbytes or last.dtype != dtype:
+            channel.note(number, dtype, nbytes, site, blocking)
+        return number
 
     def receiving(self, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str) -> int:
         """A receive is posted.   returns: its number in the channel, 0 with a wildcard"""
@@ -158,26 +178,37 @@ class Ledger:
         channel = self.received.get((peer, comm, tag))
         if channel is None:
             channel = self.received[peer, comm, tag] = Channel()
-        return channel.note(dtype, nbytes, site)
+        channel.posted = number = channel.posted + 1
+        last = channel.last
+        if last is None or last.site != site or last.nbytes != nbytes or last.dtype != dtype:
+            channel.note(number, dtype, nbytes, site)
+        return number
+
+    def failed(self, number: int, peer: int, comm: str, tag: int) -> None:
+        """A receive has taken a message that does not fit, and raises."""
+        channel = self.received.get((peer, comm, tag))
+        if number and channel is not None:
+            channel.done += 1
+            channel.failed.append(number)
 
     def got(self, number: int, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str) -> int:
         """A receive is done; peer and tag are the message's own.   returns: its number"""
-        channel = self.received.get((peer, comm, tag))
-        if channel is None:
-            channel = self.received[peer, comm, tag] = Channel()
         if number == 0:
             self.wild -= 1
-            number = channel.note(dtype, nbytes, site)
-        channel.done += 1
+            number = self.receiving(peer, comm, tag, dtype, nbytes, site)
+        self.received[peer, comm, tag].done += 1
         return number
 
-    def log(self, op: str, peer: int, comm: str, tag: int, number: int, site: str) -> None:
-        """Remember the order of calls, up to a limit."""
-        if tag != HOPS and len(self.steps) < STEPS_KEPT:
-            self.steps.append(Step(op, peer, comm, tag, number, site))
+    def log(self, *step: Any) -> None:
+        """Remember the order of calls, up to a limit.
 
-    def enter(self, doing: Doing) -> None:
-        """The rank may wait from now on."""
+        step: the fields of a Step; of a sendrecv also dest, its tag and the number sent
+        """
+        if len(self.steps) < STEPS_KEPT:
+            self.steps.append(step)
+
+    def enter(self, *doing: Any) -> None:
+        """The rank may wait from now on.   doing: the fields of a Doing"""
         self.counter += 1
         self.doing = doing
 
@@ -208,8 +239,9 @@ class Ledger:
         """The book as it is now; waiting: the call in progress is to be shown."""
         for comm, calls in list(self.calls.items()):
             calls.last = list(self._last[comm])
+        doing = self.doing
         return Snapshot(
-            self.rank, self.counter, self.doing if waiting else None, self.inside,
+            self.rank, self.counter, Doing(*doing) if waiting and doing else None, self.inside,
             list(self.sent.items()), list(self.received.items()), dict(self.calls), self.wild,
             self.polls, pid, blocked,
         )  # fmt: skip

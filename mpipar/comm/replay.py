@@ -16,16 +16,17 @@ Channel = tuple[int, int, str, int]  # sender, receiver, communicator, tag
 
 def would_deadlock(logs: dict[int, list[Step]]) -> Verdict | None:
     """A warning with the sends that only passed because they were buffered."""
-    if any(len(log) >= STEPS_KEPT for log in logs.values()):
-        return None  # the end of a log is missing, so who waits there is not known
     at = dict.fromkeys(logs, 0)
     sent: dict[Channel, int] = defaultdict(int)
     posted: dict[Channel, int] = defaultdict(int)
     moved = True
+    # of a rank on another node, or beyond the end of a log that was cut, anything may be
+    unknown = {step.peer for log in logs.values() for step in log} - set(logs)
     while moved:
         moved = False
+        unknown |= {rank for rank, log in logs.items() if at[rank] == len(log) >= STEPS_KEPT}
         for rank, log in logs.items():
-            while at[rank] < len(log) and _done(rank, log[at[rank]], sent, posted, logs):
+            while at[rank] < len(log) and _done(rank, log[at[rank]], sent, posted, unknown):
                 at[rank] += 1
                 moved = True
     left = {rank: log[at[rank]] for rank, log in logs.items() if at[rank] < len(log)}
@@ -39,16 +40,14 @@ def would_deadlock(logs: dict[int, list[Step]]) -> Verdict | None:
     return Verdict("buffered sends", blame, lines, cycle, level="warning")
 
 
-def _done(rank: int, step: Step, sent: dict, posted: dict, logs: dict) -> bool:
+def _done(rank: int, step: Step, sent: dict, posted: dict, unknown: set[int]) -> bool:
     """Start the step; whether it is also finished."""
-    if step.peer not in logs:  # on another node: nothing is known of it
-        return True
     sends = step.op in ("send", "isend", "wait send")
     channel = (rank, step.peer, step.comm, step.tag) if sends else (step.peer, rank, step.comm, step.tag)
     started, partner = (sent, posted) if sends else (posted, sent)
     if not step.op.startswith("wait"):
         started[channel] = max(started[channel], step.number)
-    return step.op in ("isend", "irecv") or partner[channel] >= step.number
+    return step.op in ("isend", "irecv") or partner[channel] >= step.number or step.peer in unknown
 
 
 def _cycle(left: dict[int, Step]) -> list[int]:

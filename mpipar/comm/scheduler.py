@@ -88,8 +88,10 @@ class Scheduler:
     measured: whether computing counts; then a clock moves by the thread time between two calls
     resumed: called with the rank's number when another rank's turn has come
     before_message: called with a message and its time before it arrives
+    deadlock: makes the error to raise when nobody can go on
     """
 
+    deadlock: Callable[[list[Rank]], Exception] = staticmethod(deadlock_error)
     resumed: Callable[[int], None] | None = None
     before_message: Callable[[Any, float], None] | None = None
 
@@ -214,7 +216,7 @@ class Scheduler:
                 self._failed.error.rank = self._failed.number
                 raise self._failed.error
         if not all(rank.ended for rank in self.ranks):
-            raise deadlock_error(self.ranks)
+            raise self.deadlock(self.ranks)
 
     def _live(self, rank: Rank, body: Callable[[int], Any]) -> None:
         if self.measured:

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from mpipar.comm.isolation import Ranks
+from mpipar.comm.judge import exited, from_error
 from mpipar.comm.network import Topology
+from mpipar.comm.verdict import Verdict
 from mpipar.comm.virtual import Job
 from mpipar.errors import DeadlockError, LaunchError
 from mpipar.failure import SETTING_ERRORS
+from mpipar.trace import site_of
 
 Watch = Callable[[Job], Callable[[Any, float], None]]  # a job -> what to call before each message
 
@@ -49,19 +52,36 @@ def run_script(
             job.run(body)
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         return _report(error, size, str(path))
+    if job.warning is not None:
+        print(job.warning.text, end="", file=sys.stderr)
     return 0
+
+
+def _verdict(error: BaseException, rank: int | None) -> Verdict | None:
+    known = getattr(error, "verdict", None)
+    return known or from_error(error, error.__traceback__, rank)
+
+
+def _line(error: BaseException, script: str) -> str:
+    """The last line of the script that the error passed."""
+    trace, line = error.__traceback__, 0
+    while trace is not None:
+        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == script else line
+        trace = trace.tb_next
+    return site_of(script, line)
 
 
 def _report(error: BaseException, size: int, script: str) -> int:
     """Say what ended the run.   returns: its status"""
     rank = getattr(error, "rank", None)
     if isinstance(error, SystemExit):
-        if isinstance(error.code, int):
-            return error.code
-        print(error.code, file=sys.stderr)
+        print(exited(rank, error.code, _line(error, script)).text, end="", file=sys.stderr)
+        return error.code if isinstance(error.code, int) else 1
     elif isinstance(error, KeyboardInterrupt):
         print("mpipar: interrupted", file=sys.stderr)
         return 130
+    elif (verdict := _verdict(error, rank)) is not None:
+        print(verdict.text, end="", file=sys.stderr)
     elif isinstance(error, (DeadlockError, *SETTING_ERRORS)):
         print(f"mpipar: {error}", file=sys.stderr)
     else:

@@ -20,24 +20,31 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 import msgspec
 
 from mpipar import failure
-from mpipar.comm.diagnose import States, diagnose, find_leftovers, find_mismatch, find_wrong_message
-from mpipar.comm.ledger import Doing, Ledger, Snapshot
-from mpipar.comm.replay import would_deadlock
+from mpipar.comm.diagnose import States, diagnose
+from mpipar.comm.judge import (
+    behind_error,
+    blamed_line,
+    exited,
+    final_snapshot,
+    from_error,
+    last_words,
+    never_waited_for,
+)
+from mpipar.comm.ledger import Ledger, Snapshot
 from mpipar.comm.verdict import Verdict
-from mpipar.errors import MpiparError, VerdictError
+from mpipar.errors import VerdictError
 from mpipar.trace import call_site
 
 TICK = 0.05  # s
 CONFIRM = 2  # looks that must agree before a deadlock is reported
 EXPLAIN = 0.4  # s that an error waits for a better explanation from the other ranks
 PREFIX = "mpipar-watch-"
-COMM = str(Path(__file__).parent)
 
 
 class Watch:
@@ -49,7 +56,6 @@ class Watch:
     def __init__(self, folder: Path, ledger: Ledger, ranks: list[int], size: int, strict: bool) -> None:
         self.folder, self.ledger, self.ranks, self.size = folder, ledger, ranks, size
         self._strict = strict
-        self._exit: tuple[int, str] = (0, "")  # status and line of a call of sys.exit
         self._stop = threading.Event()
         self._encode, self._decode = (
             msgspec.msgpack.Encoder().encode,
@@ -64,7 +70,6 @@ class Watch:
         os.set_blocking(wake_up, False)
         self._listen_for_the_end(wake_up)
         self._publish(False)
-        sys.exit = self._sys_exit
         failure.explain_with(self.explain)
         atexit.register(self.finish)
         threading.Thread(target=self._run, daemon=True, name="mpipar watch").start()
@@ -91,7 +96,7 @@ class Watch:
             self._polls, self._polled = ledger.polls, now
         doing = ledger.doing
         waits = doing is not None and now - self._since >= TICK * 0.9
-        if waits and doing.op == "poll" and now - self._polled > 4 * TICK:
+        if waits and doing[0] == "poll" and now - self._polled > 4 * TICK:
             waits = False  # it has asked once, and computes
         self._publish(waits)
 
@@ -158,36 +163,39 @@ class Watch:
     def announce(self, verdict: Verdict) -> None:
         """Print the verdict, unless another rank has printed one, and end the job."""
         if self._claim("note" if verdict.level else "verdict"):
-            sys.stdout.flush()
+            with suppress(Exception):
+                sys.stdout.flush()
             os.write(2, verdict.text.encode(errors="replace"))
         elif not verdict.level:
             time.sleep(1)  # the rank that prints ends us
         if not verdict.level:
-            time.sleep(2 * TICK)  # mpirun passes on what was printed before it hears of the end
+            time.sleep(failure.HEARD)
             self._remove()
             failure.end_now()
 
-    def explain(self, error: BaseException, trace: Any) -> None:
+    def explain(self, error: BaseException, trace: TracebackType | None) -> None:
         """Called before an exception ends the job: perhaps another rank's mistake is its cause.
 
         Announces a verdict where there is one, and does not return then.
         """
-        if isinstance(error, VerdictError):
-            self.announce(error.verdict)
-        site = _in_communication(trace)
-        if site is None:
-            return self._end_of_watch()
+        verdict = from_error(error, trace, self.ledger.rank)
+        if verdict is not None and isinstance(error, VerdictError):
+            self.announce(verdict)
+        if verdict is not None or blamed_line(trace) is not None:
+            self._ask_others()
+        if verdict is not None:
+            self.announce(verdict)
+        self._end_of_watch()
+
+    def _ask_others(self) -> None:
+        """Wait a little for the other ranks' ledgers: who else made the call that failed, and how?"""
         deadline = time.monotonic() + EXPLAIN
         while time.monotonic() < deadline:
             self._publish(False)
-            states = self._states()
-            verdict = find_mismatch(states, {}) or find_wrong_message(states)
+            verdict = behind_error(self._states())
             if verdict is not None:
                 self.announce(verdict)
             time.sleep(TICK)
-        if isinstance(error, MpiparError):
-            self.announce(Verdict("invalid argument", [(self.ledger.rank, site)], [str(error)]))
-        return self._end_of_watch()
 
     def _end_of_watch(self) -> None:
         """This rank prints what has happened itself; the others are to keep quiet."""
@@ -196,34 +204,22 @@ class Watch:
 
     def finish(self) -> None:
         """At the end of this rank, before MPI is finalized."""
-        status, site = self._exit
-        ledger = self.ledger
-        ledger.enter(Doing("gone", site=site))
-        snapshot = ledger.snapshot(True, 0.0, os.getpid())
-        snapshot.steps = ledger.steps
+        called = failure.exit_call()
+        site = "" if called is None else call_site(called[1])
+        snapshot = final_snapshot(self.ledger, site, os.getpid())
         self._write(self._encode(snapshot))
-        if status:
-            line = f"rank {ledger.rank}  called sys.exit({status}) at {site}"
-            self.announce(Verdict("rank exited", [(ledger.rank, site)], [line]))
-        left = [request for request in ledger.requests.values() if not request.hops]
-        if left:
-            blame = [(ledger.rank, request.site) for request in left]
-            lines = [f"rank {ledger.rank}  {r.op} at {r.site} was never waited for" for r in left]
-            self.announce(Verdict("request never completed", blame, lines))
-        states = self._states()
-        if len(states) == len(self.ranks) and all(_gone(s) for s in states.values()):
-            self._last_words(states)
-            self._remove()
-        self._stop.set()
-
-    def _last_words(self, states: States) -> None:
-        """All ranks of this node have ended: what is left over?"""
-        verdict = find_mismatch(states, {}) or find_wrong_message(states) or find_leftovers(states)
+        if failure.failed_exit():
+            self.announce(exited(self.ledger.rank, called[0], site))
+        verdict = never_waited_for(self.ledger)
         if verdict is not None:
             self.announce(verdict)
-        warning = would_deadlock({rank: state.steps or [] for rank, state in states.items()})
-        if warning is not None and not self._strict:
-            self.announce(warning)
+        states = self._states()
+        if len(states) == len(self.ranks) and all(_gone(s) for s in states.values()):
+            verdict = last_words(states, self._strict)
+            if verdict is not None:
+                self.announce(verdict)
+            self._remove()
+        self._stop.set()
 
     def _claim(self, name: str) -> bool:
         try:
@@ -237,11 +233,6 @@ class Watch:
     def _remove(self) -> None:
         """Leave nothing of the job in shared memory."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _sys_exit(self, status: Any = 0) -> None:
-        code = status if isinstance(status, int) else int(status is not None)
-        self._exit = (code, call_site(sys._getframe(1)))
-        raise SystemExit(status)
 
     def _listen_for_the_end(self, wake_up: int) -> None:
         """mpirun ends the ranks by SIGTERM when one is killed: wake the thread, to say which."""
@@ -297,15 +288,3 @@ def _alive(pid: int) -> bool:
 
 def _terminated(number: int, frame: FrameType | None) -> None:
     """In the main thread; the watch's thread does the rest, also while the main one is in MPI."""
-
-
-def _in_communication(trace: Any) -> str | None:
-    """The line that called into mpipar/comm, where the exception came from there."""
-    site, inside = None, False
-    while trace is not None:
-        frame = trace.tb_frame
-        inside = frame.f_code.co_filename.startswith(COMM)
-        if not inside:
-            site = call_site(frame)
-        trace = trace.tb_next
-    return site if inside else None

@@ -1,12 +1,13 @@
 """`world()`: the ranks of this job, the only thing that is looked up and not passed."""
 
+import atexit
 import importlib
 import socket
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,11 @@ _virtual: ContextVar[tuple[int, Callable[..., Communicator]] | None] = ContextVa
 _virtual_jobs: list[bool] = []  # one for each that runs in this process
 
 
-def world(trace: str | Path | None = None, values: bool = False) -> Communicator:
+def world(trace: str | Path | bool | None = None, values: bool = False) -> Communicator:
     """The communicator of all ranks; the same one at every call.
 
-    trace: folder to record into, by default what MPIPAR_TRACE says, else none
+    trace: folder to record into; False or None: none. MPIPAR_TRACE, where it is set, decides
+        instead; what `mpipar.arguments` read as --trace on the command line decides over both
     values: record the numbers of small messages too
     effects of the first call: one BLAS thread a rank, this rank's GPU selected, and from then
         on an exception on one rank ends the job
@@ -48,7 +50,9 @@ def world(trace: str | Path | None = None, values: bool = False) -> Communicator
                 "sending and receiving to it, or run the script under mpirun"
             )
         make = _start if virtual is None else virtual[1]
-        current = make(settings(), trace, values)
+        wanted = settings()
+        folder = wanted.trace_folder(trace)
+        current = make(replace(wanted, trace=folder), folder, values)
         _world.set(current)
     return current
 
@@ -86,19 +90,19 @@ def _start(wanted: Settings, trace: str | Path | None, values: bool) -> Communic
     _check_size(top.size, wanted)
     failure.install()
     failure.before_the_end(lambda: end_job(mpi, top.size))
+    atexit.register(lambda: failure.failed_exit() and failure.end_now())  # or MPI waits for all
     threadpool_limits(wanted.blas_threads)
     transport = mpi.MpiTransport(top.Dup())
     if wanted.check != "off":
         transport = _watched(mpi, transport, wanted)
     if BACKEND != "numpy":
         use_device_of(mpi.node_of(top).rank)
-    folder = wanted.trace if trace is None else trace
     recorder = None
-    if folder is not None:
+    if trace is not None:
         if top.rank == 0:
-            prepare_folder(folder, _meta(mpi, top.size))
+            prepare_folder(trace, _meta(mpi, top.size))
         top.Barrier()
-        recorder = Recorder(folder, top.rank, top.size, values=values or wanted.values)
+        recorder = Recorder(trace, top.rank, top.size, values=values or wanted.values)
         failure.before_the_end(recorder.flush)
     return Communicator(transport, recorder, network=_agreed_network(top))
 

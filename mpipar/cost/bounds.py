@@ -1,15 +1,20 @@
-"""The fewest bytes with which a collective can be done (Chan, Heimlich, Purkayastha & van de
-Geijn, Concurrency and Computation 19, 2007, table 1).
+"""The fewest bytes with which a collective can be done.
 
 The bound is for the busiest rank: the larger of what it sends and what it receives, since it
 decides how long the others wait. n: bytes of the whole vector, p: ranks.
 
-    bcast, reduce                    n
-    allreduce                        2n (p-1)/p
-    reduce_scatter, allgather        n (p-1)/p
-    scatter, gather, alltoall        n (p-1)/p
-    scan                             n
-    barrier, split                   0
+    bcast, reduce                    n                [1]
+    allreduce                        2n (p-1)/p       [1, 2]
+    reduce_scatter, allgather        n (p-1)/p        [1]
+    scatter, gather                  n (p-1)/p        [1]
+    alltoall                         n (p-1)/p        a rank keeps one of its p blocks
+    scan                             n                the last rank needs n bytes from the others
+    barrier, split                   0                they carry no data
+
+[1] Chan, Heimlich, Purkayastha & van de Geijn, Concurrency and Computation 19, 2007: the bandwidth
+    terms of the lower bounds in table 1.
+[2] Patarasuk & Yuan, J. Parallel and Distributed Computing 69, 2009.
+The last three rows are ours, by counting in the same way what must cross a rank's port.
 """
 
 from fractions import Fraction

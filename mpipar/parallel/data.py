@@ -53,11 +53,13 @@ class DataParallel:
         replica.average_gradients(share)           # share: this rank's samples / the batch's
         optimizer.step()
 
-    The constructor makes the replicas equal by broadcasting rank 0's parameters, and verifies it.
+    The constructor makes the replicas equal by broadcasting rank 0's parameters, frozen ones too, and
+    verifies it.
 
     bucket_bytes: the least size of a bucket
     algorithm: of the allreduce
-    errors: LayoutError where the ranks built different models, or a parameter got no gradient
+    errors: LayoutError where the ranks built different models, the model has no parameters, or one got
+        no gradient
     """
 
     def __init__(
@@ -70,6 +72,9 @@ class DataParallel:
         with comm.scope("replicate"):
             for flat in self.flats:
                 comm.bcast(flat.data, root=0)
+            for p in model.parameters():
+                if not p.requires_grad:  # frozen: in no Flat, since it has no gradient to sum
+                    comm.bcast(p.data, root=0)
             self.verify()
 
     def __call__(self, *inputs: Any) -> Any:
@@ -114,13 +119,21 @@ class DataParallel:
             )
 
     def _check_same_model(self) -> None:
-        shapes = [f"{name} {p.shape} {p.dtype}" for name, p in self.model.named_parameters()]
+        shapes = [
+            f"{name} {p.shape} {p.dtype} {'trained' if p.requires_grad else 'frozen'}"
+            for name, p in self.model.named_parameters()
+        ]
         digests = self._gather(_digest("\n".join(shapes).encode()))
         ranks = np.flatnonzero((digests != digests[0]).any(axis=1))
         if len(ranks):
             raise LayoutError(
-                f"rank {', '.join(map(str, ranks))} built another model than rank 0 (other names, shapes or "
-                "dtypes); build the model from the same arguments on all ranks"
+                f"rank {', '.join(map(str, ranks))} built another model than rank 0 (other names, shapes, "
+                "dtypes or frozen parameters); build the model from the same arguments on all ranks"
+            )
+        if not shapes:
+            raise LayoutError(
+                f"DataParallel: {type(self.model).__name__} has no parameters, so there is nothing to train; "
+                "make its layers attributes of the module, or keep them in a ModuleList"
             )
 
     def _check_all_have_gradients(self) -> None:

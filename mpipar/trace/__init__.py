@@ -1,8 +1,8 @@
 """What happened: events, one append-only file a rank, and reading them back."""
 
 from mpipar.trace.event import COLLECTIVES, FORMAT, Event, Footer, Group, Header
-from mpipar.trace.recorder import Recorder, call_site, prepare_folder
-from mpipar.trace.store import RankTrace, Trace, pair_messages, read
+from mpipar.trace.recorder import Recorder, call_site, prepare_folder, site_of
+from mpipar.trace.store import RankTrace, Trace, collective_calls, pair_messages, read
 
 __all__ = [
     "COLLECTIVES",
@@ -15,7 +15,9 @@ __all__ = [
     "Recorder",
     "Trace",
     "call_site",
+    "collective_calls",
     "pair_messages",
     "prepare_folder",
     "read",
+    "site_of",
 ]

@@ -41,7 +41,7 @@ class Event(msgspec.Struct, tag_field="kind", tag="event", omit_defaults=True, g
     step: int = -1  # training step
     site: str = ""  # file:line of the call
     scope: str = ""  # path of named stretches, as "train/forward"
-    values: list | None = None  # the numbers carried, on request and for small arrays
+    values: list | None = None  # the numbers carried, on request and for small arrays; or "nan", "inf"
 
 
 class Group(msgspec.Struct, tag_field="kind", tag="group"):

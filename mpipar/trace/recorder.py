@@ -6,6 +6,7 @@ rank loses at most the last quarter of a second. No event is changed once it is 
 
 import atexit
 import json
+import math
 import os
 import shutil
 import socket
@@ -89,8 +90,13 @@ class Recorder:
         self._rows.append(Group(comm, ranks))
 
     def values_of(self, x: Any) -> list | None:
-        """The numbers of a small array where values are kept, else None."""
-        return to_host(x).tolist() if self.values and x.size <= VALUES_UP_TO else None
+        """The numbers of a small array in one row where values are kept, else None.
+
+        What JSON has no number for stands there as "nan", "inf" or "-inf".
+        """
+        if not self.values or x.size > VALUES_UP_TO:
+            return None
+        return [v if math.isfinite(v) else str(v) for v in to_host(x).reshape(-1).tolist()]
 
     @contextmanager
     def scope(self, name: str, step: int | None = None):
@@ -159,13 +165,18 @@ def _belongs_to_trace(name: str) -> bool:
 _sites: dict[tuple[int, int], tuple[str, Any]] = {}
 
 
+def site_of(filename: str, line: int) -> str:
+    """file:line, the file relative to where the user stands or to the package."""
+    return f"{_short_path(filename)}:{line}"
+
+
 def call_site(frame: Any) -> str:
-    """file:line of a frame, the file relative to where the user stands or to the package."""
+    """The line that a frame is at."""
     code = frame.f_code
     key = (id(code), frame.f_lasti)
     known = _sites.get(key)
     if known is None:
-        known = _sites[key] = (f"{_short_path(code.co_filename)}:{frame.f_lineno}", code)
+        known = _sites[key] = (site_of(code.co_filename, frame.f_lineno), code)
     return known[0]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from mpipar.errors import TraceError
-from mpipar.trace.event import FORMAT, Event, Footer, Group, Header, Row
+from mpipar.trace.event import COLLECTIVES, FORMAT, Event, Footer, Group, Header, Row
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Trace:
 def read(folder: str | Path) -> Trace:
     """Read a trace folder.
 
-    errors: TraceError where there is no folder, no meta.json, or a newer format.
+    errors: TraceError where there is no folder, no meta.json, a damaged one, or a newer format.
     """
     folder = Path(folder)
     meta = _read_meta(folder)
@@ -64,12 +64,17 @@ def read(folder: str | Path) -> Trace:
     files = sorted(folder.glob("rank-*.jsonl"))
     ranks = {}
     for file in files:
-        if not file.stem.removeprefix("rank-").isdigit():
+        if not file.stem.removeprefix("rank-").isdecimal():
             problems.append(f"{file.name} is no rank's file, left out")
             continue
-        trace = _read_rank(file, problems)
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            problems.append(f"{file.name} cannot be read ({error.strerror}), left out")
+            continue
+        trace = _read_rank(file, content, problems)
         ranks[trace.rank] = trace
-    size = meta.get("size", 0) or max(ranks, default=-1) + 1
+    size = meta.get("size") or max(ranks, default=-1) + 1
     missing = sorted(set(range(size)) - set(ranks))
     if missing:
         named = ", ".join(map(str, missing[:8])) + (", …" if len(missing) > 8 else "")
@@ -98,6 +103,22 @@ def pair_messages(trace: Trace) -> list[tuple[int, Event, int, Event]]:
     return pairs
 
 
+def collective_calls(trace: Trace) -> dict[tuple[str, int], dict[int, Event]]:
+    """Every collective call: (communicator, k) -> its event on each of the ranks, by rank.
+
+    All ranks of a communicator call its collectives in the same order, so the k-th event of one
+    belongs to the k-th of the others.
+    """
+    calls: dict[tuple[str, int], dict[int, Event]] = defaultdict(dict)
+    for rank, of in sorted(trace.ranks.items()):
+        count: dict[str, int] = defaultdict(int)
+        for event in of.events:
+            if event.op in COLLECTIVES:
+                calls[event.comm, count[event.comm]][rank] = event
+                count[event.comm] += 1
+    return dict(calls)
+
+
 def _read_meta(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise TraceError(f"there is no trace folder {folder}; run a tutorial, or a script with MPIPAR_TRACE")
@@ -107,19 +128,22 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     try:
         meta = json.loads(file.read_text(encoding="utf-8"))
         version = meta["format"]
-    except (ValueError, TypeError, KeyError) as error:
+        size = meta.get("size", 1)
+    except (ValueError, TypeError, KeyError, OSError) as error:
         raise TraceError(f"{file} is damaged or foreign ({error}); record the run again") from None
     if not isinstance(version, int) or version > FORMAT:
         raise TraceError(
             f"{folder} has trace format {version}, this mpipar reads up to {FORMAT}; upgrade mpipar"
         )
+    if type(size) is not int or size < 1:
+        raise TraceError(f"{file} is damaged: size {size!r} is no count of ranks; record the run again")
     return meta
 
 
-def _read_rank(file: Path, problems: list[str]) -> RankTrace:
+def _read_rank(file: Path, content: bytes, problems: list[str]) -> RankTrace:
     trace = RankTrace(rank=int(file.stem.removeprefix("rank-")))
     decode = msgspec.json.Decoder(Row).decode
-    lines = file.read_bytes().split(b"\n")
+    lines = content.split(b"\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

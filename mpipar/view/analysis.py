@@ -1,11 +1,17 @@
-"""What a trace says of its messages, kind by kind: numbers only, no printing."""
+"""What a trace says of its messages, kind by kind: numbers only, no printing.
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+How well a collective did is asked call by call: the bytes of the busiest rank of that call against
+the fewest with which that call can be done. Both are then summed over the calls. A maximum over
+ranks of their totals would not do, because who is busiest changes with the root, and with the
+groups that a split makes.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from fractions import Fraction
 
 from mpipar.cost import busiest_rank_bytes
-from mpipar.trace import COLLECTIVES, Event, Trace
+from mpipar.trace import COLLECTIVES, Event, Trace, collective_calls
 
 MESSAGES = ("send", "recv", "isend", "irecv")
 
@@ -19,20 +25,14 @@ class Kind:
     messages: int = 0
     bytes: int = 0  # sent
     nanoseconds: Fraction = Fraction(0)  # a rank, averaged
-    bound: Fraction = Fraction(0)  # bytes of the busiest rank, at least; collectives only
+    busiest: int = 0  # the most bytes that one rank sent or received: in a call, summed over the calls
+    bound: Fraction = Fraction(0)  # the least that `busiest` can be; 0 where there is no bound
     seen: bool = True  # False for MPI's own collectives, whose messages we do not see
-    sent: dict[int, int] = field(default_factory=lambda: defaultdict(int))  # bytes by rank
-    received: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
     @property
     def is_copy(self) -> bool:
         """A copy beside the messages, not a message."""
         return self.name.startswith("copy")
-
-    @property
-    def busiest(self) -> int:
-        """Bytes of the busiest rank: the larger of what it sent and what it received."""
-        return max([*self.sent.values(), *self.received.values()], default=0)
 
     @property
     def ratio(self) -> float | None:
@@ -41,10 +41,15 @@ class Kind:
 
 
 def kinds(trace: Trace) -> list[Kind]:
-    """Every kind of message in the trace, the one with the most bytes first."""
+    """Every kind of message in the trace, the one with the most bytes first.
+
+    Messages outside collectives count as one call. A trace with problems has no bounds: what is
+    missing from it could make any ratio look better than it was.
+    """
     found: dict[str, Kind] = {}
-    groups = trace.groups
-    ranks = max(len(trace.ranks), 1)
+    calls = collective_calls(trace)
+    call_of = {(rank, event.seq): key for key, part in calls.items() for rank, event in part.items()}
+    ports: dict[tuple, Counter] = defaultdict(Counter)  # (kind, call) -> bytes by (rank, direction)
     for rank, events in ((r, t.events) for r, t in sorted(trace.ranks.items())):
         collectives = {e.seq: e for e in events if e.op in COLLECTIVES}
         for event in events:
@@ -53,11 +58,14 @@ def kinds(trace: Trace) -> list[Kind]:
                 continue
             kind = found.setdefault(name, Kind(name))
             if event.parent not in collectives:  # a hop's time is its collective's
-                kind.nanoseconds += Fraction(event.end - event.start, ranks)
-            if event.op in COLLECTIVES:
-                _count_collective(kind, event, groups.get(event.comm, [rank]), rank)
-            else:
-                _count_message(kind, event, rank)
+                kind.nanoseconds += Fraction(event.end - event.start, max(len(trace.ranks), 1))
+            if event.op not in COLLECTIVES:
+                _count_message(kind, event, rank, ports[name, call_of.get((rank, event.parent))])
+    for (name, _), by_port in ports.items():
+        found[name].busiest += max(by_port.values(), default=0)
+    groups = trace.groups
+    for (comm, _), part in calls.items():
+        _count_call(found, part, len(groups.get(comm, part)), whole=not trace.problems)
     return sorted(found.values(), key=lambda kind: (-kind.bytes, kind.name))
 
 
@@ -75,22 +83,23 @@ def _kind(event: Event, collectives: dict[int, Event]) -> str | None:
     return "unfinished collective" if parent is None else f"{parent.op} {parent.algorithm}"
 
 
-def _count_collective(kind: Kind, event: Event, members: list[int], rank: int) -> None:
-    if rank != members[0]:
-        return
+def _count_call(found: dict[str, Kind], part: dict[int, Event], size: int, whole: bool) -> None:
+    first = next(iter(part.values()))
+    kind = found[f"{first.op} {first.algorithm}"]
     kind.calls += 1
-    kind.seen = event.algorithm != "native"
-    kind.bound += busiest_rank_bytes(event.op, event.bytes, len(members))
+    kind.seen = first.algorithm != "native"
+    if whole:
+        kind.bound += busiest_rank_bytes(first.op, first.bytes, size)
 
 
-def _count_message(kind: Kind, event: Event, rank: int) -> None:
+def _count_message(kind: Kind, event: Event, rank: int, ports: Counter) -> None:
     if event.op in ("send", "isend"):
         kind.messages += 1
         kind.bytes += event.bytes
-        kind.sent[rank] += event.bytes
         kind.calls += event.parent < 0
+        ports[rank, "sent"] += event.bytes
     elif event.op in ("recv", "irecv"):
-        kind.received[rank] += event.bytes
+        ports[rank, "received"] += event.bytes
     else:
         kind.calls += 1
         kind.bytes += event.bytes

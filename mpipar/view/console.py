@@ -7,15 +7,20 @@ progress bar only if that is a terminal.
 
 import argparse
 import os
+import shlex
+import shutil
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mpipar.comm.world import is_virtual, rank_here
-from mpipar.settings import settings
+from mpipar.errors import OptionError
+from mpipar.settings import CommandLine, is_off, settings
+from mpipar.view.units import readable_path
 
 WIDTH = 100  # columns, where the terminal's are not known
 
@@ -23,22 +28,39 @@ WIDTH = 100  # columns, where the terminal's are not known
 def arguments(description: str, trace: str | None = None, **defaults: Any) -> argparse.Namespace:
     """The script's command line: an option --name for each keyword, of its default's type.
 
-    --trace FOLDER and --values are offered by every tutorial; `trace` is the default folder.
+    True and False become --name and --no-name. --trace FOLDER and --values are offered by every
+    tutorial; `trace` is the default folder. The result also has the `description`.
     A wrong argument is reported once, by rank 0, and ends all ranks with status 2.
     In a notebook there is no command line, so the defaults are returned.
+    errors: OptionError for a default that tells no type, as None
     """
     parser = _Parser(description=description)
     wanted = settings()
-    trace = wanted.trace if wanted.trace_is_set else trace
-    parser.add_argument("--trace", default=trace, help=f"folder for the messages (default {trace}; 0: off)")
+    usual = str(wanted.trace_folder(trace) or "off").replace("%", "%%")
+    parser.add_argument("--trace", help=f"folder for the messages (default {usual}; 0: off)")
     parser.add_argument("--values", action="store_true", help="record the numbers that small messages carry")
     for name, default in defaults.items():
-        kind, flag = type(default), "--" + name.replace("_", "-")
-        parser.add_argument(flag, type=kind, default=default, help=f"default {default}")
+        _add_option(parser, name, default)
     given = [] if "ipykernel" in sys.modules else None
     chosen = parser.parse_args(given)
-    chosen.trace = None if chosen.trace in (None, "0", "off") else chosen.trace
+    if chosen.trace is None:
+        chosen.trace = wanted.trace_folder(trace)
+    else:
+        chosen.trace = CommandLine("" if is_off(chosen.trace) else chosen.trace)
+    chosen.description = description
     return chosen
+
+
+def _add_option(parser: argparse.ArgumentParser, name: str, default: Any) -> None:
+    if not isinstance(default, (bool, int, float, str, Path)):
+        raise OptionError(
+            f"arguments: {name}={default!r} does not tell the type of --{name.replace('_', '-')}; give a "
+            "number, a text, True or False as its default"
+        )
+    reads = {"type": type(default)}
+    if isinstance(default, bool):
+        reads = {"action": argparse.BooleanOptionalAction}
+    parser.add_argument("--" + name.replace("_", "-"), default=default, help="default %(default)s", **reads)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,7 +78,21 @@ def console(rank: int = 0) -> Console:
         force_terminal=terminal,
         color_system="auto" if terminal else None,
         legacy_windows=False,
+        markup=False,  # what we print holds names of folders, and [a] is one
+        emoji=False,
     )
+
+
+def own_command(*words: str) -> str:
+    """`mpipar words…` as it can be typed here, where the environment may not be activated."""
+    beside, on_path = Path(sys.executable).parent / "mpipar", shutil.which("mpipar")
+    if on_path is not None and (not beside.exists() or os.path.samefile(on_path, beside)):
+        first = ["mpipar"]
+    elif beside.exists():
+        first = [readable_path(beside)]
+    else:
+        first = [readable_path(sys.executable), "-m", "mpipar.cli"]
+    return shlex.join([*first, *words])
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 from threadpoolctl import threadpool_info
 
 from mpipar import arrays
@@ -47,12 +48,13 @@ OPTIONAL = (
 
 def print_findings(findings: list[Finding]) -> None:
     """A table on standard output."""
-    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "missing": "[red]missing[/]"}
+    styles = {"ok": "green", "note": "yellow", "missing": "red"}
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for column in ("what", "", "found", "remedy"):
         table.add_column(column, overflow="fold")
     for finding in findings:
-        table.add_row(finding.what, marks[finding.state], finding.found, finding.remedy.replace("[", "\\["))
+        state = Text(finding.state, style=styles[finding.state])
+        table.add_row(finding.what, state, finding.found, finding.remedy)
     console().print(table, highlight=False)
 
 
@@ -91,10 +93,17 @@ def _launcher() -> Finding:
 
 
 def _ranks() -> Finding:
-    here, cores = settings(), os.cpu_count() or 1
+    here, cores = settings(), _cores()
     if here.launcher_variable is not None:
         return Finding("ranks", "ok", f"{here.launcher_size} by {here.launcher_variable}, {cores} cores here")
     return Finding("ranks per node", "ok", f"up to {cores} run at full speed, one a core; more take turns")
+
+
+def _cores() -> int:
+    """Cores that this process may use: under taskset, Slurm or in a container not all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _blas() -> Finding:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mpipar.trace import COLLECTIVES, Event, Trace, pair_messages
+from mpipar.trace import Event, Trace, collective_calls, pair_messages
 from mpipar.view.steps import groups
 
 Key = tuple[int, int]  # rank and seq of a send: names a message
@@ -63,15 +63,13 @@ def calls(trace: Trace) -> list[Call]:
     names: dict[Key, Key] = {}  # of either side of a message -> its name
     for sender, sent, receiver, received in pair_messages(trace):
         names[sender, sent.seq] = names[receiver, received.seq] = (sender, sent.seq)
-    parts: dict[tuple[str, int], dict[int, Event]] = defaultdict(dict)
-    for rank, of in trace.ranks.items():
-        count: dict[str, int] = defaultdict(int)
-        for event in of.events:
-            if event.op in COLLECTIVES and event.op != "split" and event.algorithm != "native":
-                parts[event.comm, count[event.comm]][rank] = event
-                count[event.comm] += 1
     inside = {rank: _by_parent(of.events) for rank, of in trace.ranks.items()}
-    return [_call(part, inside, names) for part in parts.values()]
+    parts = [part for part in collective_calls(trace).values() if _is_seen(next(iter(part.values())))]
+    return [_call(part, inside, names) for part in parts]
+
+
+def _is_seen(event: Event) -> bool:
+    return event.op != "split" and event.algorithm != "native"
 
 
 def _by_parent(events: list[Event]) -> dict[int, list[Event]]:

@@ -35,7 +35,9 @@ class Stepper:
         self, job: Job, screen: Console | None = None, read_key: Callable[[], str] | None = None
     ) -> None:
         self._ranks = job.scheduler.ranks
-        self._screen = screen or Console(width=WIDTH, file=sys.stdout, highlight=False)
+        self._screen = screen or Console(
+            width=WIDTH, file=sys.stdout, highlight=False, markup=False, emoji=False
+        )
         self._read_key = read_key or key_reader(sys.stdin)
         self._count = 0
         self._running = False

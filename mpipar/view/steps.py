@@ -59,15 +59,13 @@ def print_hops(found: list[Hop], console: Console) -> None:
     for column in ("step", "from → to", "chunk", "bytes", "phase", "carries"):
         table.add_column(column, justify="right" if column in ("step", "chunk", "bytes") else "left")
     for hop in found:
-        numbers = hop.sent.values
-        flat = numbers if isinstance(numbers, list) else [] if numbers is None else [numbers]
         table.add_row(
             str(hop.step),
             f"rank {hop.sender} → {hop.receiver}",
             str(hop.sent.tag),
             readable_bytes(hop.sent.bytes),
             hop.sent.phase,
-            " ".join(f"{x:g}" if isinstance(x, (int, float)) else str(x) for x in flat),
+            " ".join(x if isinstance(x, str) else f"{x:g}" for x in hop.sent.values or []),
         )
     console.print(table, highlight=False)
 

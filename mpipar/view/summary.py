@@ -9,7 +9,15 @@ from rich.table import Table
 from mpipar.comm import Communicator
 from mpipar.trace import Trace, read
 from mpipar.view.analysis import Kind, kinds
-from mpipar.view.units import readable_bytes, readable_time
+from mpipar.view.console import own_command
+from mpipar.view.units import readable_bytes, readable_count, readable_path, readable_time
+
+LEGEND = """\
+busiest: the most bytes that one rank sent or received (of collectives: in each call, summed);
+bound: the least that this can be; ratio 1.00: no byte was sent in vain."""
+NO_RATIO = "parts of the trace are missing, so the counts are of what is left, and there is no ratio"
+# text of the user's: no numbers or brackets picked out, and a path on one line however long
+AS_IT_IS: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
 
 
 def summary_rows(trace: Trace) -> list[dict[str, Any]]:
@@ -31,25 +39,29 @@ def summary_rows(trace: Trace) -> list[dict[str, Any]]:
 
 def print_summary(trace: Trace, console: Console) -> None:
     """The table, the sentences about what is missing, and what the columns mean."""
-    title = f"Messages of {trace.size} ranks" if trace.size != 1 else "Messages of 1 rank"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    table.add_column("kind", no_wrap=True)
+    title = f"Messages of {readable_count(trace.size, 'rank')}"
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        header_style="bold",
+        pad_edge=False,
+        collapse_padding=True,  # the longest names leave no room to spare
+    )
+    table.add_column("kind")
     for column in ("calls", "messages", "bytes", "time/rank", "busiest", "bound", "ratio"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for kind in kinds(trace):
         table.add_row(*_cells(kind))
     if table.row_count:
         console.print(table)
-        console.print(
-            "busiest: the most bytes that one rank sent or received; bound: the fewest with which the same\n"
-            "collectives can be done; ratio 1.00: none was sent in vain.",
-            style="dim",
-            highlight=False,
-        )
+        console.print(LEGEND, style="dim", highlight=False)
     else:
         console.print("no messages were recorded")
     for problem in trace.problems:
-        console.print(f"note: {problem}", style="yellow", highlight=False)
+        console.print(f"note: {problem}", style="yellow", **AS_IT_IS)
+    if trace.problems and table.row_count:
+        console.print(f"note: {NO_RATIO}", style="yellow", **AS_IT_IS)
 
 
 def report(world: Communicator, console: Console) -> None:
@@ -64,8 +76,11 @@ def report(world: Communicator, console: Console) -> None:
     recorder.close()
     world.barrier()
     if world.rank == 0:
+        folder = readable_path(recorder.folder)
+        console.print()
         print_summary(read(recorder.folder), console)
-        console.print(f"the trace lies in {recorder.folder}: mpipar trace --help", highlight=False)
+        again = own_command("trace", "summary", folder)
+        console.print(f"the trace lies in {folder}; to see this table again:\n{again}", **AS_IT_IS)
 
 
 def _cells(kind: Kind) -> list[str]:

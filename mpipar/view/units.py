@@ -1,4 +1,6 @@
-"""Bytes and seconds as people read them."""
+"""Bytes, seconds, counts and paths as people read them."""
+
+from pathlib import Path
 
 
 def readable_bytes(n: float) -> str:
@@ -16,3 +18,14 @@ def readable_time(seconds: float) -> str:
         if seconds * factor >= 1:
             return f"{seconds * factor:.0f} {unit}" if seconds >= 100 else f"{seconds * factor:.3g} {unit}"
     return f"{seconds * 1e9:.0f} ns"
+
+
+def readable_count(n: int, unit: str) -> str:
+    """(1, 'rank') -> '1 rank', (4, 'rank') -> '4 ranks'"""
+    return f"{n} {unit}" if n == 1 else f"{n} {unit}s"
+
+
+def readable_path(path: str | Path) -> str:
+    """Relative where it lies below the current folder, else as it is."""
+    path, here = Path(path), Path.cwd()
+    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else str(path)

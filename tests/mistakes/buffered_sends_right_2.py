@@ -1,0 +1,19 @@
+# class: none | ranks: 2 | mode: watch
+"""Two ranks swap their parameters: one sends first, the other receives first."""
+
+import numpy as np
+
+import mpipar as mp
+
+world = mp.world()
+rank = world.rank
+mine, theirs = np.full(10, rank + 0.5), np.empty(10)
+for _ in range(200):
+    if rank == 0:
+        world.send(mine, 1, tag=3)
+        world.recv(theirs, 1, tag=3)
+    else:
+        world.recv(theirs, 0, tag=3)
+        world.send(mine, 0, tag=3)
+average = (mine + theirs) / 2
+assert (average == 1).all()
