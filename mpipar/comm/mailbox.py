@@ -1,12 +1,10 @@
-"""The transport of virtual ranks: which message meets which receive, and at what time.
+"""The transport of virtual ranks: which message meets which receive.
 
-The times are those of network.py. `arrive`, called by the scheduler at its time, is the first
-byte at the receiver; of a rendezvous, first the question whether it may come.
+A mailbox for each rank and communicator keeps MPI's order: messages of one sender are taken in
+the order they were sent, receives in the order they were posted.
 """
 
 import sys
-from functools import partial
-from heapq import heappush
 from time import thread_time
 from typing import Any
 
@@ -14,116 +12,14 @@ import numpy as np
 from greenlet import getcurrent
 
 from mpipar.comm.deadlock import where_is
+from mpipar.comm.delivery import Message, Receive, Sending
 from mpipar.comm.network import Topology
 from mpipar.comm.scheduler import Rank, Scheduler, wrong_thread
-from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Status, too_long
+from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Status
 from mpipar.errors import OptionError
 
 TAG_LIMIT = 2**31 - 1
 BURST = 256  # sends in a row after which others run, so that few messages are under way at once
-
-_status = partial(tuple.__new__, Status)  # as Status(…), in half the time
-
-
-class Message:
-    """One message under way.   sending: its Sending where it waits for its receiver, None if eager"""
-
-    __slots__ = (
-        "arrival", "data", "home", "link", "nbytes", "number", "ready", "receive", "sender", "sending",
-        "site", "source", "tag",
-    )  # fmt: skip
-
-    def arrive(self, time: float) -> None:
-        """At the receiver's port; see above."""
-        home, receive = self.home, self.receive
-        if receive is not None or self.sending is None:
-            me = home.me
-            begin = time if time > me.received_until else me.received_until
-            self.arrival = me.received_until = begin + self.nbytes * self.link.beta
-        if receive is not None:
-            receive.finish(self)
-            return
-        receive = home.posted_for(self)
-        if receive is not None:
-            receive.take(self)
-            return
-        self.number = home.arrived = home.arrived + 1
-        home.unexpected.setdefault(self.source, []).append(self)
-
-    def start(self, receive: "Receive") -> None:
-        """Both sides of a rendezvous are there."""
-        sender, scheduler = self.sender, self.home.scheduler
-        begin = max(self.ready, receive.posted, sender.sent_until)
-        sender.sent_until = begin + self.nbytes * self.link.beta
-        self.receive = receive
-        heappush(scheduler.heap, (begin + self.link.alpha, sender.number, scheduler.next(), self))
-        self.sending.done = sender.sent_until
-        scheduler.happened(sender, self.sending, sender.sent_until)
-
-
-class Receive:
-    """A receive that was posted at one time and is done at another."""
-
-    __slots__ = ("buffer", "done", "home", "number", "overhead", "posted", "source", "status", "tag")
-    op = "recv"
-
-    def __init__(self, home: "VirtualTransport", buffer: np.ndarray, source: int, tag: int) -> None:
-        self.home, self.buffer, self.source, self.tag = home, buffer, source, tag
-        self.posted, self.done = home.me.clock, None
-
-    def take(self, message: Message) -> None:
-        """This is the message."""
-        buffer, data = self.buffer, message.data
-        if data.dtype is buffer.dtype and data.shape == buffer.shape:
-            buffer[...] = data
-        elif message.nbytes <= buffer.nbytes:
-            as_bytes(buffer)[: message.nbytes] = as_bytes(data)
-        if message.sending is None:
-            self.finish(message)
-        else:
-            message.start(self)
-
-    def finish(self, message: Message) -> None:
-        self.done = message.arrival if message.arrival > self.posted else self.posted
-        self.status = _status((message.source, message.tag, message.nbytes))
-        self.overhead = message.link.overhead
-        self.home.scheduler.happened(self.home.me, self, self.done)
-
-    def wait(self) -> Status:
-        me = self.home.me
-        if self.done is None:
-            self.home.scheduler.block(me, self)
-        if self.done > me.clock:
-            me.clock = self.done
-        me.clock += self.overhead
-        if self.status.nbytes > self.buffer.nbytes:
-            raise too_long(self.buffer)
-        return self.status
-
-    def test(self) -> Status | None:
-        return self.wait() if self.home.done_by_now(self) else None
-
-
-class Sending:
-    """A send that may still wait for its receiver."""
-
-    __slots__ = ("buffer", "dest", "done", "home", "tag")
-    op = "send"
-
-    def __init__(
-        self, home: "VirtualTransport", buffer: np.ndarray, dest: int, tag: int, done: float | None
-    ) -> None:
-        self.home, self.buffer, self.dest, self.tag, self.done = home, buffer, dest, tag, done
-
-    def wait(self) -> Status:
-        me = self.home.me
-        if self.done is None:
-            self.home.scheduler.block(me, self)
-        me.clock = max(me.clock, self.done)
-        return Status(self.home.rank, self.tag, self.buffer.nbytes)
-
-    def test(self) -> Status | None:
-        return self.wait() if self.home.done_by_now(self) else None
 
 
 class Meeting:
@@ -325,7 +221,7 @@ class VirtualTransport:
             message.sending = Sending(self, buffer, dest, tag, None)
         if scheduler.before_message is not None:
             message.site = where_is(sys._getframe())
-        heappush(scheduler.heap, (begin + message.link.alpha, me.number, scheduler.next(), message))
+        scheduler.agenda.add(begin + message.link.alpha, me.number, message)
         return message.sending
 
     def _route(self, peer: int) -> tuple:
@@ -345,8 +241,3 @@ def _remove(queues: dict[int, list], item: Message | Receive) -> None:
         del queues[item.source]
     else:
         queue.remove(item)
-
-
-def as_bytes(x: np.ndarray) -> np.ndarray:
-    """The bytes of a contiguous array, as a view."""
-    return x.reshape(-1).view(np.uint8)

@@ -93,6 +93,10 @@ class Messages:
         buffer = self._wire.incoming(out)
         return Request(self, "irecv", out, buffer, self._transport.irecv(buffer, source, tag), None)
 
+    def wtime(self) -> float:
+        """This rank's clock in seconds, from any start on; on virtual ranks virtual time from 0 on."""
+        return self._transport.now() / 1e9
+
     def _now(self) -> int:
         return 0 if self._recorder is None else self._recorder.clock()
 

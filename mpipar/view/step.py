@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mpipar.comm.deadlock import frame_of, inside, waiting, where_is
-from mpipar.comm.mailbox import Message
+from mpipar.comm.delivery import Message
 from mpipar.comm.virtual import Job
 from mpipar.view.console import WIDTH
 from mpipar.view.units import readable_bytes, readable_time

@@ -104,9 +104,9 @@ def test_how_a_run_ends(folder, text, status, says):
 
 def test_a_network_file_sets_the_times(folder):
     (folder / "net.toml").write_text("[socket]\nalpha = 0.5\nbeta = 0\n")
-    text = "import mpipar\nworld = mpipar.world()\nworld.barrier()\nprint(world._transport.now())"
+    text = "import mpipar\nworld = mpipar.world()\nworld.barrier()\nprint(world.wtime())"
     run = sim(folder, text, "--network", str(folder / "net.toml"), "--compute", "none", ranks=4)
-    assert run.stdout.splitlines() == [f"[{r}] 1000000000" for r in range(4)]
+    assert run.stdout.splitlines() == [f"[{r}] 1.0" for r in range(4)]
     wrong = sim(folder, text, "--network", "none.toml")
     assert wrong.returncode == 2 and "network file none.toml" in wrong.stderr
 

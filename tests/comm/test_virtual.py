@@ -23,10 +23,6 @@ PLAIN = Topology((Link(ALPHA, BETA),), GAMMA, eager_limit=4000)
 FREE = Network(0, 0, 0)
 
 
-def seconds(world):
-    return world._transport.now() / 1e9
-
-
 def close(seconds):
     return pytest.approx(seconds, abs=0.6e-9)  # a clock shows whole nanoseconds
 
@@ -41,7 +37,7 @@ def test_a_ping_pong_takes_what_the_model_says(n):
         for _ in range(5):
             for sender in (0, 1):
                 world.send(x, 1 - world.rank) if world.rank == sender else world.recv(x)
-        return seconds(world)
+        return world.wtime()
 
     leg = 2 * OVERHEAD + ALPHA + n * BETA
     pong = n * BETA + OVERHEAD if n > 4000 else OVERHEAD  # when the last send returns
@@ -53,7 +49,7 @@ def test_a_ping_pong_takes_what_the_model_says(n):
 def test_a_ring_allreduce_takes_what_the_model_says(p, topology, o):
     def allreduce(world):
         world.allreduce(np.ones(1000 * p), algorithm="ring")
-        return seconds(world)
+        return world.wtime()
 
     n = 8 * 1000 * p
     expected = 2 * (p - 1) * (2 * o + ALPHA + n / p * BETA) + (p - 1) * n / p * GAMMA
@@ -68,7 +64,7 @@ def test_a_port_sends_one_message_at_a_time():
         else:
             for dest in (1, 2, 3):
                 world.send(x, dest)
-        return seconds(world)
+        return world.wtime()
 
     leg = 2 * OVERHEAD + ALPHA + 4000 * BETA
     # the sends return after their overheads, but the bytes leave one after the other
@@ -83,7 +79,7 @@ def test_a_port_receives_one_message_at_a_time():
         else:
             for source in (3, 2, 1):
                 world.recv(x, source)
-        return seconds(world)
+        return world.wtime()
 
     # rank 1's bytes come first and rank 3's last, whatever order they are received in
     assert run(fan_in, 4, PLAIN)[0] == close(ALPHA + 3 * 4000 * BETA)
@@ -99,7 +95,7 @@ def test_a_rendezvous_starts_when_both_are_there_and_an_eager_send_does_not_wait
             world.recv(x, 0)
         else:
             world.send(np.zeros(0), 1)
-        return seconds(world)
+        return world.wtime()
 
     assert run(late_receiver, 3, PLAIN, args=(4000,))[:2] == [0, close(ALPHA + 4000 * BETA)]
     rendezvous = run(late_receiver, 3, PLAIN, args=(5000,))[:2]
@@ -117,7 +113,7 @@ def test_links_of_a_topology_differ():
         else:
             for dest in range(1, 5):
                 world.send(x, dest)
-        return seconds(world)
+        return world.wtime()
 
     assert run(from_rank_0, 5, topology) == [0, 1e-6, 2e-6, 2e-6, 4e-6]
 
@@ -127,7 +123,7 @@ def test_measured_computation_moves_the_clock():
         end = time.thread_time() + 0.005
         while time.thread_time() < end:
             pass
-        return seconds(world)
+        return world.wtime()
 
     assert run(compute, 2, compute="none") == [0, 0]
     first, second = run(compute, 2, compute="measured")
@@ -190,7 +186,7 @@ def test_a_loop_of_test_lets_others_run_and_time_pass():
         world.send(out, 1)
         while not request.test():
             polls += 1
-        return polls, out[0], seconds(world)
+        return polls, out[0], world.wtime()
 
     for compute in ("none", "measured"):
         polls, got, clock = run(poll, 2, PLAIN, compute=compute)[0]
@@ -235,7 +231,7 @@ def test_many_sends_ahead_of_the_receiver():
                 assert world.recv(x, 0)[0] == k
             else:
                 world.send(np.array([float(k)]), 1)
-        return seconds(world)
+        return world.wtime()
 
     assert run(stream, 2, PLAIN) == [0, close(ALPHA + 2000 * 8 * BETA)]
 
@@ -269,6 +265,19 @@ def test_a_long_trace_is_written_as_it_goes(tmp_path):
 
     for kept, written in run(program, 2, trace=tmp_path):
         assert kept < 300 and written > 10_000
+
+
+def test_a_thousand_ranks():
+    def program(world):
+        x = np.full(4, float(world.rank == 1000))
+        world.bcast(x, root=1000, algorithm="binomial")
+        world.barrier()
+        return x[0], world.wtime()
+
+    values, clocks = zip(*run(program, 1024, PLAIN), strict=True)
+    assert values == (1,) * 1024
+    # a bcast of 10 rounds, in which the root's port sends 10 messages, and a barrier of 10
+    assert max(clocks) == close(10 * (ALPHA + 32 * BETA) + 10 * ALPHA)
 
 
 # deadlocks
@@ -451,7 +460,7 @@ def test_a_message_too_long_is_an_error_for_small_and_large():
 
 
 def test_free_messages_take_no_time():
-    assert run(lambda world: (world.barrier(), seconds(world))[1], 8, FREE) == [0] * 8
+    assert run(lambda world: (world.barrier(), world.wtime())[1], 8, FREE) == [0] * 8
 
 
 def test_a_request_is_recorded_with_the_line_that_began_it(tmp_path):
