@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mpipar.comm.ledger import HOPS, Entered, Ledger
-from mpipar.comm.transport import ANY_SOURCE, Pending, Status, Transport
+from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Pending, Status, Transport
 from mpipar.comm.verdict import Verdict
 from mpipar.errors import MessageError, VerdictError
 from mpipar.trace import call_site
@@ -52,6 +52,8 @@ class CheckedTransport:
         number = ledger.receiving(peer, self.name, key, buffer.dtype.char, buffer.nbytes, site)
         if number and not self._hops:
             ledger.log("recv", peer, self.name, key, number, site)
+        if ledger.requests:
+            self._races(peer, key, site)
         ledger.enter("recv", peer, self.name, key, number, buffer.nbytes, -2, 0, 0, site)
         try:
             status = self._inner.recv(buffer, source, tag)
@@ -59,7 +61,7 @@ class CheckedTransport:
             ledger.failed(number, peer, self.name, key)
             ledger.leave()
             raise
-        self._got(number, status, buffer, site, "recv")
+        self._got(number, status, buffer, site, "recv", peer)
         ledger.leave()
         return status
 
@@ -78,7 +80,7 @@ class CheckedTransport:
             ledger.failed(number, peer, name, recv_key)
             ledger.leave()
             raise
-        self._got(number, status, into, site, "irecv")
+        self._got(number, status, into, site, "irecv", peer)
         ledger.leave()
         return status
 
@@ -95,6 +97,8 @@ class CheckedTransport:
     def irecv(self, buffer: Any, source: int, tag: int) -> Pending:
         ledger, site = self.ledger, self._site()
         peer, key = self._peer(source), HOPS if self._hops else tag
+        if ledger.requests:
+            self._races(peer, key, site)
         pending = CheckedPending(self, "irecv", buffer, peer, key, 0, site)
         number = ledger.receiving(peer, self.name, key, buffer.dtype.char, buffer.nbytes, site)
         pending.number = number
@@ -132,17 +136,30 @@ class CheckedTransport:
         """The collective is done."""
         self.ledger.leave_collective(self.name)
 
+    def _races(self, peer: int, tag: int, site: str) -> None:
+        """Is a receive under way that could take this one's message, or this one its?"""
+        for other in self.ledger.requests.values():
+            if other.op != "irecv" or other.home is not self:
+                continue
+            wild = ANY_SOURCE in (peer, other.peer) or ANY_TAG in (tag, other.tag)
+            both = ANY_SOURCE in (peer, other.peer) or peer == other.peer
+            if wild and both and (ANY_TAG in (tag, other.tag) or tag == other.tag):
+                self.ledger.race(other.site, site)
+
     def _peer(self, source: int) -> int:
         return ANY_SOURCE if source == ANY_SOURCE else self.world[source]
 
-    def _got(self, number: int, status: Status, buffer: Any, site: str, op: str) -> None:
+    def _got(self, number: int, status: Status, buffer: Any, site: str, op: str, asked: int) -> None:
         peer, tag = self.world[status.source], HOPS if self._hops else status.tag
         ledger = self.ledger
         known = number
         number = ledger.got(number, peer, self.name, tag, buffer.dtype.char, status.nbytes, site)
         if status.nbytes != buffer.nbytes:
             self.ledger.received[peer, self.name, tag].failed.append(number)
-        if not known and not self._hops:
+        if self._hops:
+            return
+        ledger.taken(peer, self.name, tag, site, asked == ANY_SOURCE)
+        if not known:
             ledger.log(op, peer, self.name, tag, number, site)
 
     def _site(self) -> str:
@@ -163,12 +180,12 @@ class CheckedPending:
     @property
     def hops(self) -> bool:
         """Whether it belongs to a collective."""
-        return self._home._hops
+        return self.home._hops
 
     def __init__(
         self, home: CheckedTransport, op: str, buffer: Any, peer: int, tag: int, number: int, site: str
     ) -> None:
-        self._home, self.op, self._buffer = home, op, buffer
+        self.home, self.op, self._buffer = home, op, buffer
         self.peer, self.tag, self.number, self.site = peer, tag, number, site
         self._sum = 0
         if not home._hops:
@@ -177,7 +194,7 @@ class CheckedPending:
         home.ledger.requests[id(self)] = self
 
     def wait(self) -> Status:
-        ledger, home = self._home.ledger, self._home
+        ledger, home = self.home.ledger, self.home
         site = home._site()
         op = "wait send" if self.op == "isend" else "wait recv"
         if self.number and not home._hops:
@@ -190,26 +207,26 @@ class CheckedPending:
 
     def test(self) -> Status | None:
         status = self.inner.test()
-        ledger = self._home.ledger
+        ledger = self.home.ledger
         if status is not None:
             self._end(status)
             ledger.leave()
         else:
             ledger.polls += 1
             if ledger.doing is None or ledger.doing[0] != "poll":
-                ledger.enter(*self._doing("poll", self._home._site()))
+                ledger.enter(*self._doing("poll", self.home._site()))
         return status
 
     def _doing(self, op: str, site: str) -> tuple:
         """The fields of a Doing."""
         peer = -2 if op == "poll" and self.op == "isend" else self.peer
-        return op, peer, self._home.name, self.tag, self.number, self._buffer.nbytes, -2, 0, 0, site
+        return op, peer, self.home.name, self.tag, self.number, self._buffer.nbytes, -2, 0, 0, site
 
     def _end(self, status: Status) -> None:
-        home = self._home
+        home = self.home
         del home.ledger.requests[id(self)]
         if self.op == "irecv":
-            home._got(self.number, status, self._buffer, self.site, "irecv")
+            home._got(self.number, status, self._buffer, self.site, "irecv", self.peer)
         elif not home._hops and self._checksum() != self._sum:
             here = home._site()
             lines = [
@@ -219,12 +236,12 @@ class CheckedPending:
 
     def _look_at_others(self) -> None:
         """Two requests must not use one array, unless both only read it."""
-        for other in self._home.ledger.requests.values():
-            if (self.op, other.op) == ("isend", "isend") or other._home._hops:
+        for other in self.home.ledger.requests.values():
+            if (self.op, other.op) == ("isend", "isend") or other.home._hops:
                 continue
             if _overlap(self._buffer, other._buffer):
                 twice = self.op == other.op == "irecv"
-                rank = self._home.ledger.rank
+                rank = self.home.ledger.rank
                 lines = [
                     f"rank {rank}  {self.op} at {self.site}: {other.op} at {other.site} still uses that array"
                 ]
@@ -235,7 +252,7 @@ class CheckedPending:
         if not isinstance(self._buffer, np.ndarray):
             return 0
         data = self._buffer.reshape(-1).view(np.uint8)
-        if len(data) > 2 * SAMPLED and not self._home._strict:
+        if len(data) > 2 * SAMPLED and not self.home._strict:
             return zlib.crc32(data[-SAMPLED:], zlib.crc32(data[:SAMPLED]))
         return zlib.crc32(data)
 

@@ -31,6 +31,14 @@ def never_waited_for(ledger: Ledger) -> Verdict | None:
     return Verdict("request never completed", [(ledger.rank, r.site) for r in left], lines)
 
 
+def raced(ledger: Ledger) -> Verdict | None:
+    """A note about receives of this rank that could have taken each other's message."""
+    if not ledger.races:
+        return None
+    lines = [f"rank {ledger.rank}  which of these receives takes which message depends on who is first"]
+    return Verdict("message race", [(ledger.rank, site) for site in ledger.races], lines, level="note")
+
+
 def exited(rank: int, status: object, site: str) -> Verdict:
     """A rank ended by itself with a status that is not 0."""
     return Verdict("rank exited", [(rank, site)], [f"rank {rank}  called sys.exit({status!r}) at {site}"])

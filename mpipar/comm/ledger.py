@@ -55,6 +55,8 @@ class Channel(msgspec.Struct, array_like=True):
     done: int = 0
     runs: list[Run] = msgspec.field(default_factory=list)
     failed: list[int] = msgspec.field(default_factory=list)  # receives that raised, by number
+    named_at: str = ""  # line of a receive that took a message of this channel by the sender's rank
+    any_at: str = ""  # line of one that would have taken anybody's
 
     @property
     def last(self) -> Run | None:
@@ -154,6 +156,7 @@ class Ledger:
         self.calls: dict[str, Calls] = {}
         self._last: dict[str, deque] = {}
         self.wild = self.blind = 0
+        self.races: dict[str, None] = {}  # lines of receives that raced for a message, in order
         self.steps: list[tuple] = []  # the fields of a Step
         self.requests: dict[int, Any] = {}  # under way
 
@@ -202,6 +205,20 @@ class Ledger:
             number = self.receiving(peer, comm, tag, dtype, nbytes, site)
         self.received[peer, comm, tag].done += 1
         return number
+
+    def taken(self, peer: int, comm: str, tag: int, site: str, any_source: bool) -> None:
+        """How the receive had asked: if both ways are used for one channel, they race."""
+        channel = self.received[peer, comm, tag]
+        if any_source:
+            channel.any_at = site
+        else:
+            channel.named_at = site
+        if channel.any_at and channel.named_at:
+            self.race(channel.any_at, channel.named_at)
+
+    def race(self, *sites: str) -> None:
+        """Receives at these lines can take each other's message."""
+        self.races.update(dict.fromkeys(sites))
 
     def log(self, *step: Any) -> None:
         """Remember the order of calls, up to a limit.

@@ -52,8 +52,8 @@ def run_script(
             job.run(body)
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         return _report(error, size, str(path))
-    if job.warning is not None:
-        print(job.warning.text, end="", file=sys.stderr)
+    for warning in job.warnings:
+        print(warning.text, end="", file=sys.stderr)
     return 0
 
 

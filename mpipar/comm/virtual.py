@@ -25,6 +25,7 @@ from mpipar.comm.judge import (
     final_snapshot,
     last_words,
     never_waited_for,
+    raced,
 )
 from mpipar.comm.ledger import Ledger, Snapshot
 from mpipar.comm.mailbox import Group, VirtualTransport
@@ -59,8 +60,8 @@ def run(
     """
     job = Job(ranks, topology_of(network), compute, check)
     results = job.run(lambda rank: function(world(trace), *args))
-    if job.warning is not None:
-        print(job.warning.text, end="", file=sys.stderr)
+    for warning in job.warnings:
+        print(warning.text, end="", file=sys.stderr)
     return results
 
 
@@ -84,7 +85,7 @@ class Job:
         self.ledgers = [Ledger(r) for r in range(size)] if check != "off" and size <= CHECKED_UP_TO else []
         self.scheduler = Scheduler(size, compute)
         self.scheduler.deadlock = self._deadlock
-        self.warning: Verdict | None = None  # of a run that has ended well
+        self.warnings: list[Verdict] = []  # of a run that has ended well
         self.network = topology.network(size)
         self.group = Group(self.scheduler, topology, self.scheduler.ranks)
         self._folder: Path | None = None
@@ -141,10 +142,11 @@ class Job:
     def _last_words(self) -> None:
         if not self.ledgers:
             return
+        self.warnings += [note for note in map(raced, self.ledgers) if note is not None][:1]
         left = next((v for v in map(never_waited_for, self.ledgers) if v is not None), None)
         verdict = left or last_words(self._states(), self.strict)
         if verdict is not None and verdict.level:
-            self.warning = verdict
+            self.warnings.append(verdict)
         elif verdict is not None:
             raise VerdictError(verdict)
 

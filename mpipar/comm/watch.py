@@ -35,6 +35,7 @@ from mpipar.comm.judge import (
     from_error,
     last_words,
     never_waited_for,
+    raced,
 )
 from mpipar.comm.ledger import Ledger, Snapshot
 from mpipar.comm.verdict import Verdict
@@ -162,7 +163,7 @@ class Watch:
     # ---- the end
     def announce(self, verdict: Verdict) -> None:
         """Print the verdict, unless another rank has printed one, and end the job."""
-        if self._claim("note" if verdict.level else "verdict"):
+        if self._claim(verdict.level or "verdict"):
             with suppress(Exception):
                 sys.stdout.flush()
             os.write(2, verdict.text.encode(errors="replace"))
@@ -213,6 +214,9 @@ class Watch:
         verdict = never_waited_for(self.ledger)
         if verdict is not None:
             self.announce(verdict)
+        note = raced(self.ledger)
+        if note is not None:
+            self.announce(note)
         states = self._states()
         if len(states) == len(self.ranks) and all(_gone(s) for s in states.values()):
             verdict = last_words(states, self._strict)

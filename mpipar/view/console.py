@@ -88,10 +88,10 @@ def own_command(*words: str) -> str:
     beside, on_path = Path(sys.executable).parent / "mpipar", shutil.which("mpipar")
     if on_path is not None and (not beside.exists() or os.path.samefile(on_path, beside)):
         first = ["mpipar"]
-    elif beside.exists():
-        first = [readable_path(beside)]
     else:
-        first = [readable_path(sys.executable), "-m", "mpipar.cli"]
+        program, *more = [beside] if beside.exists() else [Path(sys.executable), "-m", "mpipar.cli"]
+        short = readable_path(program)
+        first = [short if os.sep in short else str(program), *more]  # a bare name is looked for on PATH
     return shlex.join([*first, *words])
 
 
