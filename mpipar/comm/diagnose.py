@@ -96,6 +96,9 @@ def find_wrong_message(states: States, failed: bool = False) -> Verdict | None:
     failed: also where the receive has raised, which the program may have caught
     """
     for receiver, state in sorted(states.items()):
+        verdict = _blind_receive(state, states) if failed else None
+        if verdict is not None:
+            return verdict
         for (peer, comm, tag), channel in state.received:
             sender = states.get(peer)
             if sender is None or tag == HOPS:
@@ -108,6 +111,22 @@ def find_wrong_message(states: States, failed: bool = False) -> Verdict | None:
                     other, mine = sent.run_of(number), channel.run_of(number)
                     if other and mine and (other.dtype, other.nbytes) != (mine.dtype, mine.nbytes):
                         return _wrong_message(peer, other, receiver, mine, tag)
+    return None
+
+
+def _blind_receive(state: Snapshot, states: States) -> Verdict | None:
+    """A receive with a wildcard has raised: compare the next message that it could have taken."""
+    received = dict(state.received)
+    for blind in state.blind:
+        for sender in states.values():
+            for (dest, comm, tag), channel in sender.sent:
+                fits = blind.peer in (sender.rank, ANY_SOURCE) and blind.tag in (tag, ANY_TAG)
+                if dest != state.rank or comm != blind.comm or tag == HOPS or not fits:
+                    continue
+                mine = received.get((sender.rank, comm, tag))
+                run = channel.run_of((mine.posted if mine else 0) + 1)
+                if run and (run.dtype, run.nbytes) != (blind.dtype, blind.nbytes):
+                    return _wrong_message(sender.rank, run, state.rank, blind, tag)
     return None
 
 
@@ -237,7 +256,7 @@ def _explain(waiting: States, stuck: set[int], states: States, size: int) -> Ver
     around = cycle[:-1] or list(waiting)
     ops = {states[r].doing.op for r in around}
     if any(states[r].doing.peer == ANY_SOURCE and "recv" in states[r].doing.op for r in around):
-        kind = "any-source knot"
+        kind, around = "any-source knot", list(waiting)  # each waits for all of them
     else:
         kind = "send ring" if ops <= {"send", "wait send"} else "receive cycle"
     return Verdict(kind, [(r, states[r].doing.site) for r in sorted(around)], lines, cycle)
@@ -315,7 +334,7 @@ def _missing(waiting: States, states: States, size: int) -> Verdict | None:
         blame = [(r, _site(states[r])) for r in absent]
         comm, number = me.inside
         kind = me.calls[comm].last[-1].kind
-        lines = [f"rank {r}  has ended" for r in absent if states[r].doing.op == "gone"]
+        lines = [_ended(states[r]) for r in absent if states[r].doing.op == "gone"]
         named = ", ".join(f"rank {r}" for r in absent)
         return Verdict(
             "missing collective", blame, [*lines, f"{kind}, collective {number} of {comm}, lacks {named}"]
@@ -327,8 +346,12 @@ def _waits_for_gone(waiting: States, states: States, size: int) -> Verdict | Non
     for me in waiting.values():
         for r in _targets(me, states, size):
             if r in states and states[r].doing is not None and states[r].doing.op == "gone":
-                return Verdict("ended rank", [(r, _site(states[r]))], [f"rank {r}  has ended"])
+                return Verdict("ended rank", [(r, _site(states[r]))], [_ended(states[r])])
     return None
+
+
+def _ended(state: Snapshot) -> str:
+    return f"rank {state.rank}  has ended; its last call was at {state.doing.site}"
 
 
 def _site(state: Snapshot) -> str:
@@ -363,7 +386,23 @@ def _cycle(waiting: States, states: States, size: int) -> list[int]:
     return []
 
 
-# ---- at the end of a rank
+# ---- at the end of all ranks
+def find_uncalled(states: States) -> Verdict | None:
+    """A collective that some ranks have called and others, which have ended, have not."""
+    for comm in sorted({comm for state in states.values() for comm in state.calls}):
+        members = next(s.calls[comm].members for s in states.values() if comm in s.calls)
+        entered = {r: _entered(states[r].calls.get(comm)) for r in members if r in states}
+        number = max(entered.values())
+        absent = [r for r, count in entered.items() if count < number]
+        if not absent:
+            continue
+        there = next(states[r].calls[comm].last[-1] for r, count in entered.items() if count == number)
+        lines = [f"rank {r}  has ended after its call at {_site(states[r])}" for r in absent]
+        lines.append(f"{there.kind}, collective {number} of {comm}, was called by others at {there.site}")
+        return Verdict("missing collective", [(r, _site(states[r])) for r in absent], lines)
+    return None
+
+
 def find_leftovers(states: States) -> Verdict | None:
     """Messages to or from ranks that have ended, which nobody will receive."""
     for sender, state in sorted(states.items()):

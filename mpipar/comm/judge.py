@@ -3,7 +3,13 @@
 from pathlib import Path
 from types import TracebackType
 
-from mpipar.comm.diagnose import States, find_leftovers, find_mismatch, find_wrong_message
+from mpipar.comm.diagnose import (
+    States,
+    find_leftovers,
+    find_mismatch,
+    find_uncalled,
+    find_wrong_message,
+)
 from mpipar.comm.ledger import Ledger, Snapshot, steps_of
 from mpipar.comm.replay import would_deadlock
 from mpipar.comm.verdict import Verdict
@@ -16,7 +22,7 @@ CALLED = ("messages.py", "communicator.py")  # a user's call goes through one of
 
 def final_snapshot(ledger: Ledger, site: str = "", pid: int = 0) -> Snapshot:
     """The ledger of a rank that has ended, with its log."""
-    ledger.enter("gone", -2, "", 0, 0, 0, -2, 0, 0, site)
+    ledger.enter("gone", -2, "", 0, 0, 0, -2, 0, 0, site or ledger.last_line)
     snapshot = ledger.snapshot(True, pid=pid)
     snapshot.steps = steps_of(ledger.steps)
     return snapshot
@@ -46,7 +52,12 @@ def exited(rank: int, status: object, site: str) -> Verdict:
 
 def last_words(states: States, strict: bool) -> Verdict | None:
     """All ranks have ended: what did not fit, what is left over, and what passed by luck?"""
-    wrong = find_mismatch(states, {}) or find_wrong_message(states) or find_leftovers(states)
+    wrong = (
+        find_mismatch(states, {})
+        or find_wrong_message(states)
+        or find_uncalled(states)
+        or find_leftovers(states)
+    )
     if wrong is not None or strict:
         return wrong
     return would_deadlock({rank: state.steps or [] for rank, state in states.items()})

@@ -124,6 +124,17 @@ def steps_of(log: list[tuple]) -> list[Step]:
     return steps
 
 
+class Blind(msgspec.Struct, array_like=True, frozen=True):
+    """A receive with a wildcard that raised, so that which message it took is not known."""
+
+    peer: int
+    comm: str
+    tag: int
+    dtype: str
+    nbytes: int
+    site: str
+
+
 class Snapshot(msgspec.Struct, array_like=True):
     """A ledger as others read it. `doing` is None while the rank computes or moves on."""
 
@@ -135,7 +146,7 @@ class Snapshot(msgspec.Struct, array_like=True):
     received: list[tuple[Key, Channel]]
     calls: dict[str, Calls]
     wild: int  # receives with a wildcard that are posted and not done
-    blind: int = 0  # failed receives of which not even the sender is known
+    blind: list[Blind] = msgspec.field(default_factory=list)
     polls: int = 0
     pid: int = 0
     blocked: float = 0.0  # s it has been in this call
@@ -148,6 +159,7 @@ class Ledger:
     def __init__(self, rank: int) -> None:
         self.rank = rank
         self.counter = 0
+        self.last_line = ""  # of the last call
         self.polls = 0
         self.doing: tuple | None = None  # the fields of a Doing
         self.inside: list | None = None
@@ -155,7 +167,8 @@ class Ledger:
         self.received: dict[Key, Channel] = {}
         self.calls: dict[str, Calls] = {}
         self._last: dict[str, deque] = {}
-        self.wild = self.blind = 0
+        self.wild = 0
+        self.blind: list[Blind] = []
         self.races: dict[str, None] = {}  # lines of receives that raced for a message, in order
         self.steps: list[tuple] = []  # the fields of a Step
         self.requests: dict[int, Any] = {}  # under way
@@ -188,11 +201,11 @@ class Ledger:
             channel.note(number, dtype, nbytes, site)
         return number
 
-    def failed(self, number: int, peer: int, comm: str, tag: int) -> None:
+    def failed(self, number: int, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str) -> None:
         """A receive has taken a message that does not fit, and raises."""
         if number == 0:
             self.wild -= 1
-            self.blind += 1
+            self.blind.append(Blind(peer, comm, tag, dtype, nbytes, site))
             return
         channel = self.received[peer, comm, tag]
         channel.done += 1
@@ -232,6 +245,7 @@ class Ledger:
         """The rank may wait from now on.   doing: the fields of a Doing"""
         self.counter += 1
         self.doing = doing
+        self.last_line = doing[9] or self.last_line
 
     def leave(self) -> None:
         """It goes on."""
@@ -247,6 +261,7 @@ class Ledger:
             self._last[comm] = deque(maxlen=COLLECTIVES_KEPT)
         calls.entered += 1
         self._last[comm].append(entered)
+        self.last_line = entered.site
         self.inside = [comm, calls.entered]
         self.counter += 1
         return calls.entered
@@ -264,5 +279,5 @@ class Ledger:
         return Snapshot(
             self.rank, self.counter, Doing(*doing) if waiting and doing else None, self.inside,
             list(self.sent.items()), list(self.received.items()), dict(self.calls), self.wild,
-            self.blind, self.polls, pid, blocked,
+            list(self.blind), self.polls, pid, blocked,
         )  # fmt: skip
