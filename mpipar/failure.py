@@ -6,12 +6,14 @@ one sentence without a traceback, and once, since every rank meets it.
 """
 
 import os
+import stat
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType, TracebackType
 
 from mpipar.errors import BackendError, LaunchError, MpiparError, OptionError, TraceError
@@ -20,6 +22,7 @@ from mpipar.settings import settings
 SETTING_ERRORS = (BackendError, LaunchError, OptionError, TraceError)
 # s: where all ranks fail alike, rank 0 is read first, and ends the others before they speak
 PAUSE, LONG_PAUSE = 0.03, 2.0
+MPIRUNS = ("mpirun", "mpiexec", "prterun", "orterun")
 HEARD = 0.15  # s until mpirun has passed on what was printed, before its own words about the end
 
 _explain: list[Callable[[BaseException, TracebackType | None], None]] = []
@@ -81,11 +84,30 @@ def report(kind: type[BaseException], error: BaseException, trace: TracebackType
         time.sleep(PAUSE * min(rank, 16))
     with suppress(Exception):
         sys.stdout.flush()
-    # one write, so that two ranks' lines do not mix
-    os.write(2, text.encode(errors="replace"))
+    say(text)
     if here is not None:
         time.sleep(HEARD)
     end_now()
+
+
+def say(text: str) -> None:
+    """Print to where mpirun itself prints errors: what goes through mpirun may come after mpirun's
+    own words about the end, or not at all. One write, so that two ranks' lines do not mix.
+    """
+    data = text.encode(errors="replace")
+    try:
+        parent = f"/proc/{os.getppid()}"
+        with open(f"{parent}/cmdline", "rb") as command:
+            is_mpirun = Path(os.fsdecode(command.read().split(b"\0")[0])).name in MPIRUNS
+        # two writers of one file would write over each other, but a pipe or a terminal takes both
+        is_file = stat.S_ISREG(os.stat(f"{parent}/fd/2").st_mode)
+        if is_mpirun and not is_file:
+            with open(f"{parent}/fd/2", "ab", buffering=0) as stderr:
+                stderr.write(data)
+            return
+    except OSError:  # no /proc, another user's mpirun, or its stderr is a socket
+        pass
+    os.write(2, data)
 
 
 def _launcher() -> tuple[int, int] | None:

@@ -2,9 +2,12 @@
 
 import json
 import os
+import shlex
 
 import pytest
 from ranks import run_python
+
+from mpipar.view.doctor import examine
 
 
 def mpipar(*arguments, **environment):
@@ -33,10 +36,8 @@ def test_doctor_names_what_is_missing_and_the_remedy():
     ("arguments", "environment", "text"),
     [
         (["trace", "summary", "nowhere"], {}, "mpipar: there is no trace folder nowhere; run a tutorial"),
-        (["run", "nothing.py"], {}, "there is no script nothing.py"),
         (["run", "--mpirun", "/no/mpirun", __file__], {}, "mpipar: there is no /no/mpirun; install MPI with"),
         (["run", "--mpirun", "/bin/true", __file__], {}, "mpipar: /bin/true is no mpirun"),
-        (["run", "-n", "0", __file__], {}, "mpipar: 0 ranks cannot run anything"),
         (["doctor"], {"MPIPAR_BACKEND": "x"}, "mpipar: MPIPAR_BACKEND='x' is unknown"),
         (["doctor"], {"MPIPAR_BLAS_THREADS": "no"}, "mpipar: MPIPAR_BLAS_THREADS='no' is not a count"),
         (["doctor"], {"MPIPAR_CUDA_AWARE": "yes"}, "mpipar: MPIPAR_CUDA_AWARE='yes' is neither 0 nor 1"),
@@ -45,8 +46,38 @@ def test_doctor_names_what_is_missing_and_the_remedy():
 def test_a_mistake_is_one_sentence(arguments, environment, text):
     run = mpipar(*arguments, **environment)
     assert run.returncode == 2
-    assert text in run.stderr
-    assert "Traceback" not in run.stderr
+    assert run.stderr.startswith(text) and run.stderr.count("\n") == 1
+    assert run.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("run nothing.py", "there is no script nothing.py; name a Python file"),
+        ("run -n 0 {script}", "0 ranks cannot run anything; ask for 1 or more"),
+        ("run -n abc {script}", "-n abc is no number of ranks; give a whole number from 1 on"),
+        ("sim -n -3 {script}", "-n -3 is no number of ranks; give a whole number from 1 on"),
+        ("run --bogus {script}", "no such option: --bogus; see mpipar run --help"),
+        ("sim --bogus {script}", "no such option: --bogus; see mpipar sim --help"),
+        ("xyz", "no such command 'xyz'; see mpipar --help"),
+        ("trace xyz", "no such command 'xyz'; see mpipar trace --help"),
+        ("doctor here", "got unexpected extra argument(s) (here); see mpipar doctor --help"),
+        ("doctor --bogus", "no such option: --bogus; see mpipar doctor --help"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(arguments, line):
+    run = mpipar(*arguments.format(script=__file__).split())
+    assert (run.returncode, run.stdout) == (2, "")
+    said = run.stderr.replace("unexpected extra argument (", "unexpected extra argument(s) (")  # older click
+    assert said == f"mpipar: {line}\n"
+
+
+@pytest.mark.parametrize("command", ["run", "sim", "trace summary"])
+def test_a_missing_argument_is_one_line(command):
+    run = mpipar(*command.split())
+    missing = "folder" if command == "trace summary" else "script"
+    assert run.returncode == 2
+    assert run.stderr.lower() == f"mpipar: missing argument '{missing}'; see mpipar {command} --help\n"
 
 
 def test_run_starts_the_ranks_and_shows_the_command(tmp_path):
@@ -58,6 +89,28 @@ def test_run_starts_the_ranks_and_shows_the_command(tmp_path):
     assert run.returncode == 0, run.stderr
     assert sorted(run.stdout.splitlines()) == [f"{r} of 3 ['--epochs', '2']" for r in range(3)]
     assert run.stderr.startswith("$ ") and "mpirun -n 3" in run.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "sim"])
+def test_what_follows_the_script_is_the_scripts(command, tmp_path):
+    script = tmp_path / "a job.py"
+    script.write_text("import sys; print(sys.argv[1:])")
+    run = mpipar(command, "-n", "1", str(script), "--help", "-n", "7", "--bogus", "two words")
+    assert run.returncode == 0, run.stderr
+    assert "['--help', '-n', '7', '--bogus', 'two words']" in run.stdout
+    if command == "run":  # the printed command can be pasted into a shell
+        assert shlex.split(run.stderr)[-6:] == [str(script), "--help", "-n", "7", "--bogus", "two words"]
+
+
+def test_without_a_command_it_helps():
+    run = mpipar()
+    assert "doctor" in run.stdout + run.stderr and "Traceback" not in run.stderr
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3}, raising=False)
+    found = {finding.what: finding.found for finding in examine()}
+    assert "up to 1 run at full speed" in found["ranks per node"]
 
 
 def test_help_lists_the_commands():

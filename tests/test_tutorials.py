@@ -1,5 +1,6 @@
 """Every tutorial runs at 2, 3 and 4 ranks and prints what it promises."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ QUICK = {  # arguments that keep a test short
     "02_messages": ["--rounds", "20"],
     "03_ring_allreduce": [],
     "04_data_parallel": ["--epochs", "2"],
+    "05_collectives": ["--repeats", "2", "--virtual", "16"],
 }
 
 
@@ -20,6 +22,13 @@ def run(name, size, trace, *arguments):
     finished = run_ranks(size, [str(FOLDER / f"{name}.py"), "--trace", str(trace), *arguments])
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
+
+
+def simulated(size, name, tmp_path):
+    script = [str(FOLDER / f"{name}.py"), "--trace", str(tmp_path / "trace"), *QUICK[name]]
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", str(size), *script])
+    assert finished.returncode == 0, finished.stderr
+    return "".join(line.rstrip() + "\n" for line in finished.stdout.splitlines())
 
 
 def test_every_tutorial_is_listed_here():
@@ -31,19 +40,18 @@ def test_every_tutorial_is_listed_here():
 def test_it_runs_and_its_trace_is_whole(name, size, tmp_path):
     output = run(name, size, tmp_path / "trace", *QUICK[name])
     assert f"Messages of {size} ranks" in output
-    assert max(map(len, output.splitlines())) <= 110
+    assert max(len(line) for line in output.splitlines() if str(tmp_path) not in line) <= 110
     trace = read(tmp_path / "trace")
     assert trace.problems == [] and trace.size == size
 
 
 @pytest.mark.parametrize("name", sorted(QUICK))
 def test_it_runs_on_virtual_ranks(name, tmp_path):
-    script, trace = str(FOLDER / f"{name}.py"), tmp_path / "trace"
-    program = ["-m", "mpipar.cli", "sim", "-n", "5", script, "--trace", str(trace), *QUICK[name]]
-    finished = run_python(program)
-    assert finished.returncode == 0, finished.stderr
-    assert "[0] Messages of 5 ranks" in finished.stdout
-    assert read(trace).problems == []
+    output = simulated(5, name, tmp_path)
+    lines = output.splitlines()
+    assert lines[0].startswith("[0] ") and lines[0].endswith("?")
+    assert "[0] Messages of 5 ranks" in lines
+    assert read(tmp_path / "trace").problems == []
 
 
 @pytest.mark.parametrize("name", sorted(QUICK))
@@ -67,7 +75,123 @@ def test_the_ring_prints_every_hop(tmp_path):
     output = run("03_ring_allreduce", 4, tmp_path / "trace")
     assert "1  rank 0 → 1      3   24 B  reduce-scatter  1 1 1" in output
     assert output.count("reduce-scatter") == output.count("allgather  ") == 12
-    assert "in the ring rank 0 sends 18 numbers" in output
+    assert "in the ring the busiest rank sends 18 numbers\n" in output
+
+
+def test_the_ring_tells_the_truth_where_the_ranks_do_not_divide_the_numbers(tmp_path):
+    """12 numbers on 5 ranks are chunks of 3, 3, 2, 2, 2; a rank sends all but one of them, twice."""
+    output = simulated(5, "03_ring_allreduce", tmp_path)
+    assert "in the ring the busiest rank sends 20 numbers\n" in output
+    assert "2(p-1)/p · 12 = 19.2" in output
+
+
+@pytest.mark.parametrize("name", sorted(QUICK))
+def test_one_rank_alone_is_no_mistake(name, tmp_path):
+    output = simulated(1, name, tmp_path)
+    assert "Messages of 1 rank\n" in output or "no messages were recorded\n" in output
+    assert "1 ranks" not in output and "nan" not in output
+    if name == "03_ring_allreduce":
+        assert "one rank alone has the sum already" in output
+
+
+def test_gradients_of_more_ranks_than_samples(tmp_path):
+    output = simulated(41, "01_gradients", tmp_path)
+    difference = output.split("against the gradient of the whole: ")[1].split("\n")[0]
+    assert float(difference) < 1e-14
+
+
+def line_of(name, text):
+    """Number of the line of a tutorial that begins with this text."""
+    lines = (FOLDER / f"{name}.py").read_text().splitlines()
+    return 1 + next(i for i, line in enumerate(lines) if line.strip().startswith(text))
+
+
+def run_either(virtual, size, program, **environment):
+    """The program's arguments on virtual ranks or under mpirun, without a trace."""
+    program = [*program, "--trace", "0", "--rounds", "5"]
+    if virtual:
+        return run_python(["-m", "mpipar.cli", "sim", "-n", str(size), *program], **environment)
+    return run_ranks(size, program, **environment)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("virtual", [False, True])
+def test_the_mistake_ends_with_a_verdict(virtual, size):
+    script = FOLDER / "02_messages.py"
+    finished = run_either(virtual, size, [str(script), "--mistake", "receive"])
+    assert finished.returncode != 0
+    verdict = finished.stderr[finished.stderr.index("mpipar: ") :].splitlines()
+    site = f"tutorials/02_messages.py:{1 + line_of('02_messages', 'if args.mistake')}"
+    assert verdict[0] == "mpipar: receive cycle"
+    assert verdict[1].count(site) == size == verdict[1].count("rank ")
+    ring = [0, *range(size - 1, -1, -1)]
+    assert f"  {' → '.join(map(str, ring))}" in verdict
+
+
+@pytest.mark.parametrize("virtual", [False, True])
+@pytest.mark.parametrize(
+    ("check", "said"), [("watch", "mpipar warning: buffered sends\n"), ("strict", "mpipar: send ring\n")]
+)
+def test_the_other_mistake_is_warned_about(virtual, check, said):
+    program = [str(FOLDER / "02_messages.py"), "--mistake", "send"]
+    finished = run_either(virtual, 3, program, MPIPAR_CHECK=check)
+    assert said in finished.stderr
+    assert (finished.returncode == 0) == (check == "watch")
+
+
+@pytest.mark.parametrize("virtual", [False, True])
+@pytest.mark.parametrize(
+    "repair",
+    [
+        ["world.sendrecv(mine, right, left, out=theirs)"],
+        ["request = world.isend(mine, right)", "world.recv(theirs, left)", "request.wait()"],
+    ],
+)
+def test_the_mistake_can_be_repaired(virtual, repair, tmp_path):
+    wrong = "    world.recv(theirs, left)\n    world.send(mine, right)\n"
+    text = (FOLDER / "02_messages.py").read_text()
+    assert text.count(wrong) == 1
+    (tmp_path / "repaired.py").write_text(text.replace(wrong, "".join(f"    {line}\n" for line in repair)))
+    finished = run_either(virtual, 3, [str(tmp_path / "repaired.py"), "--mistake", "receive"])
+    assert finished.returncode == 0, finished.stderr
+    assert "mpipar" not in finished.stderr
+
+
+def crossings(output):
+    """(predicted, measured) of each of the tutorial's tables, in bytes."""
+    found = re.findall(r"predicted from ([\d,]+) bytes on,\s+measured from ([\d,]+) bytes on", output)
+    return [tuple(int(number.replace(",", "")) for number in pair) for pair in found]
+
+
+def test_the_predicted_crossing_is_the_one_by_the_closed_formula(tmp_path):
+    """alpha, beta and gamma of the default network; XDG_CONFIG_HOME: not of a calibrated one."""
+    alpha, beta, gamma = 1e-6, 1 / 15e9, 1 / 60e9
+    by_hand = [
+        (2 * (p - 1) - k) * alpha / (k * (beta + gamma) - (p - 1) / p * (2 * beta + gamma))
+        for k, p in ((2, 4), (8, 256))
+    ]
+    script = [str(FOLDER / "05_collectives.py"), "--trace", "0", "--repeats", "2"]
+    home = str(tmp_path)
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", "4", *script], XDG_CONFIG_HOME=home)
+    assert finished.returncode == 0, finished.stderr
+    found = crossings(finished.stdout)
+    assert [predicted for predicted, _ in found] == [round(n) for n in by_hand]
+    assert [measured for _, measured in found] == pytest.approx(by_hand, rel=1e-3)
+
+
+def test_256_virtual_ranks_in_parts_and_as_a_whole_agree(tmp_path):
+    script = [str(FOLDER / "05_collectives.py"), "--trace", "0"]
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", "256", *script], XDG_CONFIG_HOME=str(tmp_path))
+    assert finished.returncode == 0, finished.stderr
+    assert crossings(finished.stdout) == [(970512, 970512)]
+
+
+def test_a_run_within_a_run_leaves_its_trace_alone(tmp_path):
+    script = [str(FOLDER / "05_collectives.py"), *QUICK["05_collectives"]]
+    trace = str(tmp_path / "trace")
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", "3", *script], MPIPAR_TRACE=trace)
+    assert finished.returncode == 0, finished.stderr
+    assert read(trace).size == 3 and read(trace).problems == []
 
 
 def test_a_wrong_argument_is_reported_once(tmp_path):

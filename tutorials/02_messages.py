@@ -21,6 +21,7 @@ args = mp.arguments(
     "Two ranks each want the other's number. What happens if both receive first? If both send first?",
     trace="traces/02_messages",
     rounds=200,
+    mistake=("none", "receive", "send"),
 )
 world = mp.world(trace=args.trace, values=args.values)
 screen = mp.view.console(world.rank)
@@ -45,6 +46,25 @@ else:
 screen.print(
     f"rank 0 sent {mine[0]:g} and received {theirs[0]:g}" if world.size > 1 else "alone: nobody to talk to"
 )
+
+# %% [markdown]
+# Now the mistake, on purpose: on a ring of all ranks (of two, if you start two) each receives from
+# its left neighbour, then sends to its right one. **What will mpipar say of it: which ranks, which
+# lines, who waits for whom?** Predict, then
+#
+#     .venv/bin/mpipar run -n 4 tutorials/02_messages.py --mistake receive
+#
+# MPI alone would wait for ever; here the job ends within a second, with one verdict. Repair the
+# three lines below until it runs through. Then try `--mistake send`. That ends well, with a warning:
+# 8 bytes are put aside. With `MPIPAR_CHECK=strict` before the command, nothing is put aside.
+
+# %%
+if args.mistake == "receive":
+    world.recv(theirs, left)
+    world.send(mine, right)
+if args.mistake == "send":
+    world.send(mine, right)
+    world.recv(theirs, left)
 
 # %% [markdown]
 # `sendrecv` on a ring: everybody sends to the right and receives from the left. After one step

@@ -150,6 +150,7 @@ class Snapshot(msgspec.Struct, array_like=True):
     polls: int = 0
     pid: int = 0
     blocked: float = 0.0  # s it has been in this call
+    last_line: str = ""  # of its last call
     steps: list[Step] | None = None  # the log, only of a rank that has ended
 
 
@@ -279,5 +280,5 @@ class Ledger:
         return Snapshot(
             self.rank, self.counter, Doing(*doing) if waiting and doing else None, self.inside,
             list(self.sent.items()), list(self.received.items()), dict(self.calls), self.wild,
-            list(self.blind), self.polls, pid, blocked,
+            list(self.blind), self.polls, pid, blocked, self.last_line,
         )  # fmt: skip

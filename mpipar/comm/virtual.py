@@ -32,9 +32,9 @@ from mpipar.comm.mailbox import Group, VirtualTransport
 from mpipar.comm.network import Network, Topology, load_topology, one_node
 from mpipar.comm.scheduler import Rank, Scheduler
 from mpipar.comm.verdict import Verdict
-from mpipar.comm.world import virtual_job, world, world_made_by
+from mpipar.comm.world import has_world, virtual_job, world, world_made_by
 from mpipar.errors import DeadlockError, VerdictError
-from mpipar.settings import Settings, settings
+from mpipar.settings import CommandLine, Settings, settings
 from mpipar.trace import Recorder, prepare_folder
 
 ROWS_KEPT = 256  # of a trace in memory, a rank
@@ -53,12 +53,15 @@ def run(
     """Call function(world, *args) on so many virtual ranks.   returns: what each rank returned
 
     network: a Topology or its TOML file, or a Network for one node (the default)
-    trace: folder to record into        compute: "none", or "measured" to count computing time
+    trace: folder to record into, by default MPIPAR_TRACE; of a run within a run, which must not
+        write over the outer one's, none
+    compute: "none", or "measured" to count computing time
     check: off, watch or strict, by default what MPIPAR_CHECK says
     errors: DeadlockError where nobody can go on, VerdictError for another mistake in the messages;
         else what the first rank to fail raised, with its number as the attribute `rank`
     """
     job = Job(ranks, topology_of(network), compute, check)
+    trace = CommandLine(trace or "") if has_world() else trace
     results = job.run(lambda rank: function(world(trace), *args))
     for warning in job.warnings:
         print(warning.text, end="", file=sys.stderr)

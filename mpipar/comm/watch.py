@@ -10,6 +10,7 @@ the job is ended. A rank that is only slow computes, so it is never reported, ho
 """
 
 import atexit
+import faulthandler
 import os
 import select
 import shutil
@@ -157,7 +158,7 @@ class Watch:
         dead = [s for s in states.values() if not _alive(s.pid) and (s.doing is None or s.doing.op != "gone")]
         if not dead:
             return None
-        blame = [(s.rank, "" if s.doing is None else s.doing.site) for s in dead]
+        blame = [(s.rank, s.last_line) for s in dead]
         return Verdict("rank killed", blame, [f"rank {s.rank}  its process {s.pid} is gone" for s in dead])
 
     # ---- the end
@@ -166,11 +167,13 @@ class Watch:
         if self._claim(verdict.level or "verdict"):
             with suppress(Exception):
                 sys.stdout.flush()
-            os.write(2, verdict.text.encode(errors="replace"))
+            failure.say(verdict.text)
         elif not verdict.level:
             time.sleep(1)  # the rank that prints ends us
         if not verdict.level:
             time.sleep(failure.HEARD)
+            # MPI's own end has been seen to hang while another rank was in Finalize
+            faulthandler.dump_traceback_later(1, exit=True, file=open(os.devnull, "w"))  # noqa: SIM115
             self._remove()
             failure.end_now()
 
@@ -190,13 +193,14 @@ class Watch:
 
     def _ask_others(self) -> None:
         """Wait a little for the other ranks' ledgers: who else made the call that failed, and how?"""
-        deadline = time.monotonic() + EXPLAIN
-        while time.monotonic() < deadline:
+        deadline, looks, verdict = time.monotonic() + EXPLAIN, 0, None
+        while time.monotonic() < deadline and looks < 3:
             self._publish(False)
             verdict = behind_error(self._states())
-            if verdict is not None:
-                self.announce(verdict)
+            looks += verdict is not None  # more ranks may come, and change who is in the minority
             time.sleep(TICK)
+        if verdict is not None:
+            self.announce(verdict)
 
     def _end_of_watch(self) -> None:
         """This rank prints what has happened itself; the others are to keep quiet."""

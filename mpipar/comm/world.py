@@ -63,6 +63,11 @@ def rank_here() -> int:
     return settings().launcher_rank if virtual is None else virtual[0]
 
 
+def has_world() -> bool:
+    """Whether `world()` has been called here."""
+    return _world.get() is not None
+
+
 def is_virtual() -> bool:
     """Whether this is a virtual rank."""
     return _virtual.get() is not None

@@ -28,8 +28,9 @@ WIDTH = 100  # columns, where the terminal's are not known
 def arguments(description: str, trace: str | None = None, **defaults: Any) -> argparse.Namespace:
     """The script's command line: an option --name for each keyword, of its default's type.
 
-    True and False become --name and --no-name. --trace FOLDER and --values are offered by every
-    tutorial; `trace` is the default folder. The result also has the `description`.
+    True and False become --name and --no-name; of a tuple of texts one can be chosen, by default
+    the first. --trace FOLDER and --values are offered by every tutorial; `trace` is the default
+    folder. The result also has the `description`.
     A wrong argument is reported once, by rank 0, and ends all ranks with status 2.
     In a notebook there is no command line, so the defaults are returned.
     errors: OptionError for a default that tells no type, as None
@@ -52,12 +53,14 @@ def arguments(description: str, trace: str | None = None, **defaults: Any) -> ar
 
 
 def _add_option(parser: argparse.ArgumentParser, name: str, default: Any) -> None:
+    offered = default if isinstance(default, tuple) else ()
+    default = offered[0] if offered else default
     if not isinstance(default, (bool, int, float, str, Path)):
         raise OptionError(
             f"arguments: {name}={default!r} does not tell the type of --{name.replace('_', '-')}; give a "
-            "number, a text, True or False as its default"
+            "number, a text, True or False as its default, or a tuple of the texts to choose from"
         )
-    reads = {"type": type(default)}
+    reads = {"choices": offered} if offered else {"type": type(default)}
     if isinstance(default, bool):
         reads = {"action": argparse.BooleanOptionalAction}
     parser.add_argument("--" + name.replace("_", "-"), default=default, help="default %(default)s", **reads)

@@ -41,7 +41,7 @@ from mpipar.settings import child_environment
 
 HERE = Path(__file__).parent
 LIMIT = 15.0  # s for one program
-JOBS = 2  # programs at a time
+JOBS = 3  # programs at a time: most of them wait
 
 # classes that do not end the job, and what their first line says after "mpipar"
 LEVELS = {"buffered sends": "warning", "message race": "note"}
@@ -95,7 +95,7 @@ class Outcome:
     """What came of one run.
 
     status: None where it had to be ended;   seconds: to its end;   first: to the first report, None
-    without one;   start_up: what ranks as many take to start and end
+    without one;   start_up: what as many ranks take to get to their first line
     """
 
     program: Program
@@ -130,6 +130,11 @@ class Outcome:
             return False
         innocent = self.reports[0].ranks - {rank for rank, _ in self.program.fault}
         return not innocent and bool(self.reports[0].at_fault & self.program.fault)
+
+    @property
+    def wait(self) -> float:
+        """Seconds from start-up to the first report; on a busy machine not exact."""
+        return max(0.0, (self.first or 0.0) - self.start_up)
 
     @property
     def noise(self) -> int:
@@ -240,16 +245,16 @@ def _short(report: Report) -> str:
 
 
 # ---- running
-def run_program(program: Program, virtual: bool = False, limit: float = LIMIT) -> Outcome:
+def run_program(program: Program, virtual: bool = False, limit: float = LIMIT, **environment: str) -> Outcome:
     """Run it under mpirun or on virtual ranks, and read what is said about it."""
-    changes = {"MPIPAR_CHECK": program.mode, "MPIPAR_TRACE": "0", "COLUMNS": "200"}
+    changes = {"MPIPAR_CHECK": program.mode, "MPIPAR_TRACE": "0", "COLUMNS": "200", **environment}
     if virtual:
         sim = ["-m", "mpipar.cli", "sim", "-n", str(program.ranks), str(program.path)]
-        command, environment = [sys.executable, *sim], child_environment(**changes)
+        command, variables = [sys.executable, *sim], child_environment(**changes)
     else:
         launcher = find_launcher()
         command = launcher.command(program.ranks, [str(program.path)])
-        environment = launcher.environment(**changes)
+        variables = launcher.environment(**changes)
     start = time.monotonic()
     with subprocess.Popen(
         command,
@@ -258,7 +263,7 @@ def run_program(program: Program, virtual: bool = False, limit: float = LIMIT) -
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env=environment,
+        env=variables,
     ) as job:
         lines: list[tuple[float, str]] = []
         reader = threading.Thread(
@@ -268,8 +273,8 @@ def run_program(program: Program, virtual: bool = False, limit: float = LIMIT) -
         status = _wait(job, limit)
         seconds = time.monotonic() - start
         reader.join(5)
-    text = "".join(line for _, line in lines)
-    begun = [at - start for at, line in lines if re.match(r"mpipar.*: |rank \d+ of \d+ failed:", line)]
+    text = "".join(line for _, line in lines).replace("\0", "")  # Open MPI prints some
+    begun = [at - start for at, line in lines if re.match(r"\0*(mpipar.*: |rank \d+ of \d+ failed:)", line)]
     reports = read_reports(text, program.path)
     return Outcome(program, status, seconds, begun[0] if begun else None, text, reports)
 
@@ -287,7 +292,7 @@ def _wait(job: subprocess.Popen, limit: float) -> int | None:
 
 
 def run_suite(
-    programs: list[Program] | None = None, virtual: bool = False, jobs: int = JOBS, limit: float = LIMIT
+    programs: list[Program] | None = None, virtual: bool = False, jobs: int = JOBS, **environment: str
 ) -> list[Outcome]:
     """Run the programs, by default all of this folder, so many at a time.
 
@@ -295,18 +300,18 @@ def run_suite(
     """
     programs = read_programs() if programs is None else programs
     chosen = [p for p in programs if not (virtual and p.needs == "mpirun")]
+    # an empty program now and then tells how long as many ranks take to start on a busy machine
+    probes = [Program(HERE / "start_up.py", "none", ranks) for ranks in sorted({p.ranks for p in chosen})]
+    half = len(chosen) // 2
     with ThreadPoolExecutor(jobs) as pool:
-        outcomes = list(pool.map(lambda program: run_program(program, virtual, limit), chosen))
+        order = [*probes, *chosen[:half], *probes, *chosen[half:], *probes]
+        ran = list(pool.map(lambda program: run_program(program, virtual, **environment), order))
+    empty = [outcome for outcome in ran if outcome.program in probes]
+    outcomes = [outcome for outcome in ran if outcome.program not in probes]
     for outcome in outcomes:
-        outcome.start_up = _start_up(outcomes, outcome.program.ranks)
+        times = [o.first or 0.0 for o in empty if o.program.ranks == outcome.program.ranks]
+        outcome.start_up = statistics.median(times)
     return outcomes
-
-
-def _start_up(outcomes: list[Outcome], ranks: int) -> float:
-    """Seconds that a correct program of so many ranks takes, most of which compute next to nothing."""
-    correct = [o for o in outcomes if not o.program.wrong and o.status == 0]
-    alike = [o.seconds for o in correct if o.program.ranks == ranks] or [o.seconds for o in correct]
-    return statistics.median(alike) if alike else 0.0
 
 
 # ---- the score
@@ -329,7 +334,7 @@ def score(outcomes: list[Outcome]) -> Score:
 
 
 def _times_to_report(outcomes: list[Outcome]) -> list[float]:
-    return [max(0.0, o.first - o.start_up) for o in outcomes if o.found and o.first is not None]
+    return [o.wait for o in outcomes if o.found and o.first is not None]
 
 
 def table(outcomes: list[Outcome], title: str = "Mistakes") -> Table:
@@ -373,7 +378,10 @@ def summary(outcomes: list[Outcome]) -> str:
         f"recall {s.recall:.3f}   precision {s.precision:.3f}   right class {s.right_class}/{s.wrong}   "
         f"right rank {s.right_rank}/{s.wrong}   right line {s.line:.3f}   noise {s.noise}"
     )
-    return "\n".join([first, *(f"{o.program.name}: {o.complaint}" for o in outcomes if o.complaint)])
+    last = max((o for o in outcomes if o.found), key=lambda o: o.wait, default=None)
+    slowest = f"seconds to a report: median {s.seconds:.2f}"
+    slowest += f", at most {last.wait:.2f} ({last.program.name})" if last else ""
+    return "\n".join([first, slowest, *(f"{o.program.name}: {o.complaint}" for o in outcomes if o.complaint)])
 
 
 def print_score(outcomes: list[Outcome], console: Console | None = None, title: str = "Mistakes") -> Score:

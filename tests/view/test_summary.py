@@ -175,10 +175,8 @@ def test_hops_show_numbers_that_json_has_no_word_for(world):
     assert [h.sent.values for h in hops(trace)] == [["nan", "inf", "-inf", 0.5], [7.0]]
     output = io.StringIO()
     print_hops(hops(trace), Console(file=output, width=100))
-    assert [line.split("8 B")[-1].split("32 B")[-1].strip() for line in output.getvalue().splitlines()[1:]] == [
-        "nan inf -inf 0.5",
-        "7",
-    ]
+    first, second = output.getvalue().splitlines()[1:]
+    assert first.rstrip().endswith("32 B         nan inf -inf 0.5") and second.rstrip().endswith(" 7")
 
 
 def test_steps_wait_for_what_was_sent(tmp_path):

@@ -1,0 +1,112 @@
+"""Wrong programs are told what is wrong, correct ones are left alone: tests/mistakes, judged."""
+
+import ast
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mpipar.arrays import BACKEND
+from mpipar.cli import app
+
+sys.path.insert(0, str(Path(__file__).parent / "mistakes"))
+from score import LEVELS, Program, Report, print_score, read_program, read_programs, read_reports, run_suite
+
+PROGRAMS = read_programs()
+CLASSES = {
+    *("receive cycle", "send ring", "missing collective", "ended rank", "any-source knot"),
+    *("wrong tag", "wrong communicator", "wrong peer", "buffered sends"),
+    *("different collectives", "different roots", "different ops", "different dtypes"),
+    *("different counts", "different algorithms"),
+    *("message dtype", "message size", "invalid argument", "message never received", "message race"),
+    *("request never completed", "request started twice", "buffer changed"),
+    *("rank raised", "rank exited", "rank killed"),
+}
+
+numpy_only = pytest.mark.skipif(BACKEND != "numpy", reason="the programs use NumPy, whatever the backend is")
+
+
+def judge(outcomes, title):
+    page = io.StringIO()
+    total = print_score(outcomes, Console(file=page, width=100), title)
+    print(page.getvalue())  # pytest shows it when the test fails
+    assert total.failed == 0
+    assert total.precision == 1.0
+    assert total.recall >= 0.98
+    assert total.line >= 0.95
+
+
+@numpy_only
+def test_mistakes_are_told_under_mpirun():
+    # many jobs are cut short and could not save what was covered; without it they start faster
+    off = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
+    judge(run_suite(PROGRAMS, **off), "Mistakes under mpirun")
+
+
+@numpy_only
+@pytest.mark.skipif(
+    "sim" not in {command.callback.__name__ for command in app.registered_commands},
+    reason="there is no `mpipar sim` yet",
+)
+def test_mistakes_are_told_on_virtual_ranks():
+    judge(run_suite(PROGRAMS, virtual=True), "Mistakes on virtual ranks")
+
+
+def test_there_are_enough_programs_of_every_class():
+    wrong = [program for program in PROGRAMS if program.wrong]
+    assert len(PROGRAMS) >= 88 and 0.4 < len(wrong) / len(PROGRAMS) < 0.6
+    for kind in CLASSES:
+        assert sum(program.kind == kind for program in wrong) >= 2, kind
+    assert LEVELS.keys() <= CLASSES
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_headers_name_a_class_and_lines_that_call(program):
+    assert program.mode in ("watch", "strict") and program.needs in ("", "mpirun")
+    assert 2 <= program.ranks <= 4
+    assert program.wrong == ("_wrong_" in program.name) == bool(program.fault)
+    if not program.wrong:
+        return
+    assert program.kind in CLASSES
+    assert program.group == program.kind.replace(" ", "_").replace("-", "_")
+    assert program.path.with_name(program.path.name.replace("_wrong_", "_right_")).exists()
+    anything = program.kind == "rank raised"
+    starts = ast.stmt if anything else (ast.Call, ast.Raise)
+    tree = ast.parse(program.path.read_text())
+    calls = {node.lineno for node in ast.walk(tree) if isinstance(node, starts)}
+    for rank, line in program.fault:
+        assert 0 <= rank < program.ranks and line in calls, (rank, line)
+
+
+def test_a_verdict_is_read():
+    text = (
+        "noise of the launcher\nmpipar: receive cycle\n"
+        "  at fault: rank 0 at /tmp/p_wrong_1.py:12, rank 1 at p_wrong_1.py:15\n"
+        "  rank 0  waits in recv(source=1, tag=7) at p_wrong_1.py:12\n  0 → 1 → 0\n  remedy: send first\n"
+        "mpipar note: message race\n  at fault: rank 2\n"
+    )
+    assert read_reports(text, Path("p_wrong_1.py")) == [
+        Report("receive cycle", "error", frozenset({(0, 12), (1, 15)})),
+        Report("message race", "note", frozenset({(2, 0)})),
+    ]
+
+
+def test_a_traceback_is_a_report_unless_a_verdict_names_its_rank():
+    frames = '  File "/x/p.py", line 9, in <module>\n  File "/y/lib.py", line 3, in f\n'
+    trace = f"rank 1 of 3 failed:\nTraceback (most recent call last):\n{frames}"
+    raised = Report("rank raised", "error", frozenset({(1, 9)}))
+    assert read_reports(trace + "ValueError: no\n", Path("p.py")) == [raised]
+    verdict = "mpipar: invalid argument\n  at fault: rank 1 at p.py:9\n"
+    assert [report.kind for report in read_reports(verdict + trace, Path("p.py"))] == ["invalid argument"]
+
+
+def test_a_header_that_cannot_be_read_is_refused(tmp_path):
+    path = tmp_path / "odd_wrong_1.py"
+    path.write_text("# class: wrong tag | rank: 2\n")
+    with pytest.raises(ValueError, match="header"):
+        read_program(path)
+    path.write_text("# class: wrong tag | ranks: 2 | fault: any 0@14 1@17 | mode: strict | needs: mpirun\n")
+    expected = frozenset({(0, 14), (1, 17)})
+    assert read_program(path) == Program(path, "wrong tag", 2, expected, True, "strict", "mpirun")
