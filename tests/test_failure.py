@@ -87,6 +87,46 @@ def test_one_rank_without_a_launcher_works():
     assert run.stdout == "0 1 True\n", run.stderr
 
 
+def test_all_threads_of_a_rank_share_its_world(tmp_path):
+    code = (
+        "import sys, threading, mpipar as mp; w = mp.world(trace=sys.argv[1]); found = [];"
+        "t = threading.Thread(target=lambda: found.append(mp.world(trace=sys.argv[1]))); t.start(); t.join();"
+        "print(found[0] is w)"
+    )
+    assert run_python(["-c", code, str(tmp_path / "trace")]).stdout == "True\n"
+    assert read(tmp_path / "trace").problems == []
+
+
+def test_a_trace_asked_for_too_late_is_an_error(tmp_path):
+    run = run_python(["-c", f"import mpipar as mp; mp.world(); mp.world(trace={str(tmp_path / 't')!r})"])
+    assert run.returncode == 1 and "has started without a trace" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("if world.rank == 1: sys.exit('rank 1 gives up')\n", "mpipar: rank exited"),
+        (
+            "import threading\nif world.rank == 1: threading.Thread(target=lambda: 1 / 0).start()\n",
+            "ZeroDivision",
+        ),
+    ],
+)
+def test_other_ways_to_end_leave_nobody_waiting(tmp_path, body, says):
+    finished, seconds = run(
+        tmp_path, 2, body + "world.recv(np.ones(1), 1 - world.rank)\n", MPIPAR_CHECK="watch"
+    )
+    assert finished.returncode not in (0, 124) and seconds < 10
+    assert says in finished.stderr, finished.stderr
+
+
+@pytest.mark.parametrize("status", ["3", "'rank 1 gives up'"])
+def test_sys_exit_ends_the_job_without_checking_too(tmp_path, status):
+    body = f"if world.rank == 1: sys.exit({status})\nworld.recv(np.ones(1), 1 - world.rank)\n"
+    finished, seconds = run(tmp_path, 2, body, MPIPAR_CHECK="off")
+    assert finished.returncode not in (0, 124) and seconds < 10
+
+
 def test_ranks_use_one_blas_thread_each():
     code = (
         "import mpipar, numpy, threadpoolctl; mpipar.world(); "

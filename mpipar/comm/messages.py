@@ -3,6 +3,8 @@
 import sys
 from typing import Any
 
+import numpy as np
+
 from mpipar.arrays import empty_like, overlap
 from mpipar.comm.group import GroupTransport
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Pending, Status, Transport
@@ -121,16 +123,27 @@ class Messages:
     # on the path of every message: what is wrong is told apart only after something is wrong
 
     def _check_send(self, operation: str, x: Any, dest: int, tag: int) -> None:
-        if not (0 <= dest < self.size and 0 <= tag <= self._tag_limit and can_travel(x)):
+        try:
+            fits = 0 <= dest < self.size and 0 <= tag <= self._tag_limit and can_travel(x)
+        except TypeError:
+            fits = False
+        if not fits:
             self._refuse(operation, x, dest, tag)
 
     def _check_recv(self, operation: str, out: Any, source: int, tag: int) -> None:
-        peer_is_right = 0 <= source < self.size or source == ANY_SOURCE
-        if not (peer_is_right and (0 <= tag <= self._tag_limit or tag == ANY_TAG) and can_travel(out)):
+        try:
+            fits = 0 <= source < self.size or source == ANY_SOURCE
+            fits = fits and (0 <= tag <= self._tag_limit or tag == ANY_TAG) and can_travel(out)
+        except TypeError:
+            fits = False
+        if not fits:
             peer, tag = 0 if source == ANY_SOURCE else source, 0 if tag == ANY_TAG else tag
             self._refuse(operation, out, peer, tag)
 
     def _refuse(self, operation: str, x: Any, peer: int, tag: int) -> None:
+        for name, value in (("rank", peer), ("tag", tag)):
+            if not isinstance(value, (int, np.integer)):
+                raise MessageError(f"{operation}: {name} {value!r} is no whole number; give an int")
         if not 0 <= peer < self.size:
             raise MessageError(self._no_such_rank(operation, peer))
         if not 0 <= tag <= self._tag_limit:

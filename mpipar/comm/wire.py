@@ -43,6 +43,8 @@ class Wire:
         """
         direct = not apart and out.flags.c_contiguous
         if direct and type(out) is np.ndarray:
+            if not out.flags.writeable:
+                raise MessageError(f"out {out.shape} {out.dtype} is read-only; receive into a copy of it")
             return out
         if not on_device(out):
             return np.empty(out.shape, out.dtype)

@@ -21,13 +21,14 @@ from mpipar.comm.ledger import Ledger
 from mpipar.comm.network import Network
 from mpipar.comm.network_file import load_network
 from mpipar.comm.watch import Watch, make_folder
-from mpipar.errors import LaunchError
+from mpipar.errors import LaunchError, OptionError
 from mpipar.settings import Settings, settings
 from mpipar.trace import Recorder, prepare_folder
 
 # a context variable: a virtual rank has a context, and so a world, of its own
 _world: ContextVar[Communicator | None] = ContextVar("world", default=None)
 _virtual: ContextVar[tuple[int, Callable[..., Communicator]] | None] = ContextVar("virtual", default=None)
+_process_world: list[Communicator] = []  # of a process that is one rank: for all its threads
 _virtual_jobs: list[bool] = []  # one for each that runs in this process
 
 
@@ -41,9 +42,11 @@ def world(trace: str | Path | bool | None = None, values: bool = False) -> Commu
         on an exception on one rank ends the job
     errors: LaunchError without MPI, or when a launcher started N worlds of one rank
     """
+    virtual = _virtual.get()
     current = _world.get()
+    if current is None and virtual is None and _process_world and not _virtual_jobs:
+        current = _process_world[0]  # a thread starts with an empty context
     if current is None:
-        virtual = _virtual.get()
         if virtual is None and _virtual_jobs:
             raise LaunchError(
                 "a thread of a virtual rank has no world; call mpipar.world() in the rank itself, and leave "
@@ -54,6 +57,13 @@ def world(trace: str | Path | bool | None = None, values: bool = False) -> Commu
         folder = wanted.trace_folder(trace)
         current = make(replace(wanted, trace=folder), folder, values)
         _world.set(current)
+        if virtual is None:
+            _process_world.append(current)
+    elif trace and current.recorder is None and settings().trace_folder(trace) is not None:
+        raise OptionError(
+            f"world(trace={str(trace)!r}): an earlier mpipar.world() has started without a trace; "
+            "give the folder at the first call, or in MPIPAR_TRACE"
+        )
     return current
 
 
