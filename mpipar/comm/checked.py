@@ -14,10 +14,12 @@ import numpy as np
 from mpipar.comm.ledger import HOPS, Entered, Ledger
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Pending, Status, Transport
 from mpipar.comm.verdict import Verdict
+from mpipar.comm.wire import CARRIED
 from mpipar.errors import MessageError, VerdictError
 from mpipar.trace import call_site
 
 HERE = str(Path(__file__).parent)
+_outside: dict[tuple[int, int], str] = {}  # lines outside of mpipar/comm, by code and instruction
 SAMPLED = 1 << 14  # bytes at each end of a buffer that are compared, unless checking is strict
 
 
@@ -39,12 +41,13 @@ class CheckedTransport:
     def send(self, buffer: Any, dest: int, tag: int) -> None:
         ledger, site = self.ledger, self._site()
         peer, name, key = self.world[dest], self.name, HOPS if self._hops else tag
-        number = ledger.sending(peer, name, key, buffer.dtype.char, buffer.nbytes, site)
-        if not self._hops:
-            ledger.log("send", peer, name, key, number, site)
-        ledger.enter("send", peer, name, key, number, buffer.nbytes, -2, 0, 0, site)
+        nbytes = buffer.nbytes
+        number = ledger.sending(peer, name, key, buffer.dtype.char, nbytes, site)
+        ledger.enter("send", peer, name, key, number, nbytes, -2, 0, 0, site)
         self._inner.send(buffer, dest, tag)
         ledger.leave()
+        if not self._hops:  # only now, while the message is under way: the receiver need not wait for it
+            ledger.log("send", peer, name, key, number, site)
 
     def recv(self, buffer: Any, source: int, tag: int) -> Status:
         ledger, site = self.ledger, self._site()
@@ -128,7 +131,7 @@ class CheckedTransport:
 
     def entering(self, kind: str, root: int, op: str, x: Any, algorithm: str, site: str) -> None:
         """A collective begins: what all ranks must agree on."""
-        dtype, count = ("", 0) if kind in ("barrier", "split") else (x.dtype.name, x.size)
+        dtype, count = ("", 0) if kind in ("barrier", "split") else (CARRIED[x.dtype], x.size)
         entered = Entered(kind, root, op, dtype, count, algorithm, site)
         self.ledger.enter_collective(self.name, self.world, entered)
 
@@ -150,23 +153,28 @@ class CheckedTransport:
         return ANY_SOURCE if source == ANY_SOURCE else self.world[source]
 
     def _got(self, number: int, status: Status, buffer: Any, site: str, op: str, asked: int) -> None:
-        peer, tag = self.world[status.source], HOPS if self._hops else status.tag
-        ledger = self.ledger
+        peer, tag, nbytes = self.world[status.source], HOPS if self._hops else status.tag, buffer.nbytes
+        ledger, name = self.ledger, self.name
+        anybody = asked == ANY_SOURCE and not self._hops
         known = number
-        number = ledger.got(number, peer, self.name, tag, buffer.dtype.char, buffer.nbytes, site)
-        if status.nbytes != buffer.nbytes:
-            self.ledger.received[peer, self.name, tag].failed.append(number)
-        if self._hops:
-            return
-        ledger.taken(peer, self.name, tag, site, asked == ANY_SOURCE)
-        if not known:
-            ledger.log(op, peer, self.name, tag, number, site)
+        number = ledger.got(number, peer, name, tag, buffer.dtype.char, nbytes, site, anybody)
+        if status.nbytes != nbytes:
+            ledger.received[peer, name, tag].failed.append(number)
+        if not (known or self._hops):
+            ledger.log(op, peer, name, tag, number, site)
 
     def _site(self) -> str:
         """The line outside of mpipar/comm that made the call."""
         if self._hops and self.ledger.inside is not None:
             return ""  # the collective's own entry has it
         frame = sys._getframe(3)  # past our own method and the communicator's
+        key = (id(frame.f_code), frame.f_lasti)
+        known = _outside.get(key)
+        if known is not None:
+            return known
+        if not frame.f_code.co_filename.startswith(HERE):
+            _outside[key] = site = call_site(frame)  # which keeps the code, so that its id stays its own
+            return site
         while frame.f_code.co_filename.startswith(HERE) and frame.f_back is not None:
             frame = frame.f_back
         return call_site(frame)

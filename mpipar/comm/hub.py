@@ -71,7 +71,9 @@ class Hub:
         self._selector = selectors.DefaultSelector()
         self._door = socket.create_server(("", 0), backlog=1024)
         self._selector.register(self._door, selectors.EVENT_READ)
-        self.meeting = Meeting(own_addresses(), self._door.getsockname()[1], secrets.token_hex(16))
+        self._token = secrets.token_hex(16)
+        where = Meeting(own_addresses(), self._door.getsockname()[1], self._token)
+        self.meeting = msgspec.msgpack.encode(where)  # for a Spoke
 
     def fileno(self) -> int:
         """For `select`: readable when there is something to serve."""
@@ -107,7 +109,7 @@ class Hub:
         return node in self._node_of.copy().values() or time.monotonic() - self._seen[node] < AWAY
 
     def _answer(self, word: Word, line: socket.socket, claim: Callable, here: Callable) -> Word:
-        if not hmac.compare_digest(word.token.encode(), self.meeting.token.encode()):
+        if not hmac.compare_digest(word.token.encode(), self._token.encode()):
             raise ConnectionError("not of this job")
         self._node_of[line] = word.node
         if word.what == "claim":
@@ -123,13 +125,13 @@ class Hub:
 
 
 class Spoke:
-    """The way to the hub of a rank that has none.   node: the first rank of its node"""
+    """Another rank's way to the hub.   meeting: the hub's;   node: the first rank of this one's node"""
 
-    def __init__(self, meeting: Meeting, node: int) -> None:
-        self._meeting, self._node = meeting, node
+    def __init__(self, meeting: bytes, node: int) -> None:
+        self._meeting, self._node = msgspec.msgpack.decode(meeting, type=Meeting), node
         self._line: socket.socket | None = None
         self._known: dict[int, tuple] = {}  # what the hub has been told
-        self._told, self._not_before = 0.0, 0.0
+        self._told = self._heard = self._not_before = -SILENT
         self._one_at_a_time = threading.Lock()  # the watch's thread, and the main one at its end
 
     def report(self, states: States) -> bool:
@@ -142,8 +144,8 @@ class Spoke:
         known = {} if self._line is None else self._known
         changed = [states[r] for r in marks if known.get(r) != marks[r]]
         if changed or silent > BEAT:
-            self._known, self._told = marks, time.monotonic()
-            self._asked("tell", states=changed)
+            self._told = time.monotonic()
+            self._known = marks if self._asked("tell", states=changed) is not None else {}
         return self._line is not None
 
     def tell(self, states: States) -> bool:
@@ -153,9 +155,11 @@ class Spoke:
     def claim(self, name: str) -> bool:
         """Whether this rank may print; it may where nobody can be asked."""
         answer = self._asked("claim", name=name)
-        return answer is None or answer.what == "yes"
+        if answer is None:  # a hub that was there a moment ago has ended the job, and said why
+            return time.monotonic() - self._heard > SILENT
+        return answer.what == "yes"
 
-    def ask(self) -> States:
+    def states(self) -> States:
         """All ranks that the hub knows of."""
         answer = self._asked("ask")
         return {} if answer is None else {state.rank: state for state in answer.states}
@@ -168,15 +172,20 @@ class Spoke:
             try:
                 self._line = self._line or self._connect()
                 say(self._line, Word(what, self._meeting.token, self._node, **more))
-                return hear(self._line)
+                answer = hear(self._line)
+                self._heard = time.monotonic()
+                return answer
             except FAILURES:
                 self._line, self._not_before = None, time.monotonic() + RETRY
                 return None
 
     def _connect(self) -> socket.socket:
         for host in self._meeting.hosts:
-            with suppress(OSError):  # an address may be one that leads nowhere from here
-                return _prepared(socket.create_connection((host, self._meeting.port), REACH))
+            with suppress(*FAILURES):  # from here an address may lead nowhere, or to another program
+                line = _prepared(socket.create_connection((host, self._meeting.port), REACH))
+                say(line, Word("tell", self._meeting.token, self._node))
+                hear(line)
+                return line
         raise ConnectionError(f"none of {', '.join(self._meeting.hosts)} answers")
 
 

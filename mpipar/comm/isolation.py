@@ -96,8 +96,9 @@ class Modules:
     def installed(self) -> Iterator[None]:
         before = {"__main__": sys.modules["__main__"]}
         with _replaced(sys, "path", [self._folder, *sys.path]):
-            # after the finders of built-in modules, which no script can replace
-            sys.meta_path.insert(len(sys.meta_path) - 1, self)
+            # before the finder of files; after those of built-in modules, which no script can replace
+            place = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else len(sys.meta_path)
+            sys.meta_path.insert(place, self)
             try:
                 yield
             finally:

@@ -58,10 +58,13 @@ class Channel(msgspec.Struct, array_like=True):
     named_at: str = ""  # line of a receive that took a message of this channel by the sender's rank
     any_at: str = ""  # line of one that would have taken anybody's
 
-    @property
-    def last(self) -> Run | None:
-        """What the latest messages were."""
-        return self.runs[-1] if self.runs else None
+    def post(self, dtype: str, nbytes: int, site: str, blocking: bool = True) -> int:
+        """One message more is started.   returns: its number"""
+        self.posted = number = self.posted + 1
+        last = self.runs[-1] if self.runs else None
+        if last is None or last.site != site or last.nbytes != nbytes or last.dtype != dtype:
+            self.note(number, dtype, nbytes, site, blocking)
+        return number
 
     def note(self, number: int, dtype: str, nbytes: int, site: str, blocking: bool = True) -> None:
         """Message `number` is not like the ones before."""
@@ -153,6 +156,11 @@ class Snapshot(msgspec.Struct, array_like=True):
     last_line: str = ""  # of its last call
     steps: list[Step] | None = None  # the log, only of a rank that has ended
 
+    @property
+    def gone(self) -> bool:
+        """Whether the rank has ended."""
+        return self.doing is not None and self.doing.op == "gone"
+
 
 class Ledger:
     """One rank's book. `counter` grows with every call, so a rank with the same counter waits."""
@@ -182,11 +190,7 @@ class Ledger:
         channel = self.sent.get((peer, comm, tag))
         if channel is None:
             channel = self.sent[peer, comm, tag] = Channel()
-        channel.posted = number = channel.posted + 1
-        last = channel.last
-        if last is None or last.site != site or last.nbytes != nbytes or last.dtype != dtype:
-            channel.note(number, dtype, nbytes, site, blocking)
-        return number
+        return channel.post(dtype, nbytes, site, blocking)
 
     def receiving(self, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str) -> int:
         """A receive is posted.   returns: its number in the channel, 0 with a wildcard"""
@@ -196,11 +200,7 @@ class Ledger:
         channel = self.received.get((peer, comm, tag))
         if channel is None:
             channel = self.received[peer, comm, tag] = Channel()
-        channel.posted = number = channel.posted + 1
-        last = channel.last
-        if last is None or last.site != site or last.nbytes != nbytes or last.dtype != dtype:
-            channel.note(number, dtype, nbytes, site)
-        return number
+        return channel.post(dtype, nbytes, site)
 
     def failed(self, number: int, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str) -> None:
         """A receive has taken a message that does not fit, and raises."""
@@ -212,23 +212,27 @@ class Ledger:
         channel.done += 1
         channel.failed.append(number)
 
-    def got(self, number: int, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str) -> int:
-        """A receive is done; peer and tag are the message's own.   returns: its number"""
+    def got(
+        self, number: int, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str, anybody: bool
+    ) -> int:
+        """A receive is done; peer and tag are the message's own.   returns: its number
+
+        anybody: it had asked for ANY_SOURCE; if both ways are used for one channel, they race
+        """
+        channel = self.received.get((peer, comm, tag))
+        if channel is None:
+            channel = self.received[peer, comm, tag] = Channel()
         if number == 0:
             self.wild -= 1
-            number = self.receiving(peer, comm, tag, dtype, nbytes, site)
-        self.received[peer, comm, tag].done += 1
-        return number
-
-    def taken(self, peer: int, comm: str, tag: int, site: str, any_source: bool) -> None:
-        """How the receive had asked: if both ways are used for one channel, they race."""
-        channel = self.received[peer, comm, tag]
-        if any_source:
+            number = channel.post(dtype, nbytes, site)
+        channel.done += 1
+        if anybody:
             channel.any_at = site
-        else:
+        elif tag != HOPS:
             channel.named_at = site
         if channel.any_at and channel.named_at:
             self.race(channel.any_at, channel.named_at)
+        return number
 
     def race(self, *sites: str) -> None:
         """Receives at these lines can take each other's message."""

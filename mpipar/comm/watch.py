@@ -3,7 +3,8 @@
 Each rank's thread looks at the rank's ledger every `TICK`. A rank that has been in the same call
 since the last look is waiting; its ledger is then written to the node's folder in shared memory.
 The thread of the lowest rank that is alive reads all of them and asks diagnose.py. The threads
-never call MPI, except to end the job.
+never call MPI, except to end the job. On several nodes rank 0's thread judges all ranks, and the
+others' leading threads tell it what it cannot read; see hub.py.
 
 A verdict is printed once, by the rank that first makes the file `verdict` in that folder. Then
 the job is ended. A rank that is only slow computes, so it is never reported, however long it takes.
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -27,7 +29,8 @@ from typing import Any
 import msgspec
 
 from mpipar import failure
-from mpipar.comm.diagnose import States, diagnose
+from mpipar.comm.diagnose import States, diagnose, never_go_on
+from mpipar.comm.hub import PERIOD, Hub, Spoke
 from mpipar.comm.judge import (
     behind_error,
     blamed_line,
@@ -46,6 +49,7 @@ from mpipar.trace import call_site
 TICK = 0.05  # s
 CONFIRM = 2  # looks that must agree before a deadlock is reported
 EXPLAIN = 0.4  # s that an error waits for a better explanation from the other ranks
+SETTLED = 1.5  # s that a verdict about several nodes must last, and all of them have confirmed it
 PREFIX = "mpipar-watch-"
 
 
@@ -53,20 +57,36 @@ class Watch:
     """Checking of one rank under mpirun.
 
     folder: of this node, made by `make_folder` on one rank and known to all;   ranks: of this node
+    hub: on several nodes: rank 0's Hub, the others' Spoke
+    progress: lets MPI deliver what this rank has sent, while it waits at its end for other nodes
     """
 
-    def __init__(self, folder: Path, ledger: Ledger, ranks: list[int], size: int, strict: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ledger: Ledger,
+        ranks: list[int],
+        size: int,
+        strict: bool,
+        hub: Hub | Spoke | None = None,
+        progress: Callable[[], object] = lambda: None,
+    ) -> None:
         self.folder, self.ledger, self.ranks, self.size = folder, ledger, ranks, size
-        self._strict = strict
+        self._strict, self._progress = strict, progress
+        self._hub = hub if isinstance(hub, Hub) else None
+        self._spoke = hub if isinstance(hub, Spoke) else None
+        self._beside_hub = hub is not None and ranks[0] == 0
         self._stop = threading.Event()
         self._encode, self._decode = (
             msgspec.msgpack.Encoder().encode,
             msgspec.msgpack.Decoder(Snapshot).decode,
         )
         self._seen, self._since = -1, 0.0  # the counter at the last look, and since when it is that
+        self._looked = 0.0
         self._polls, self._polled = 0, 0.0
         self._written: Any = None
-        self._suspect, self._agreed = None, 0
+        self._suspect, self._suspected, self._agreed = None, 0.0, 0
+        self._judged = 0.0
         self._compared: dict[str, int] = {}
         self._wake, wake_up = os.pipe()
         os.set_blocking(wake_up, False)
@@ -78,20 +98,26 @@ class Watch:
 
     # ---- the thread
     def _run(self) -> None:
+        inputs = [self._wake] if self._hub is None else [self._wake, self._hub]
         while not self._stop.is_set():
-            woken, _, _ = select.select([self._wake], [], [], TICK)
+            woken, _, _ = select.select(inputs, [], [], TICK)
             if woken and self._stop.is_set():
                 return
-            if woken:
+            if self._wake in woken:
                 self._told_to_end()
+            if self._hub in woken:
+                self._hub.serve(self._claim_here, self._states)
+            if time.monotonic() - self._looked < TICK * 0.9:
+                continue  # it was the hub that was woken
             self._look()
             states = self._states() if self._leads() else {}
             if states:
-                self._judge(states)
+                self._lead(states)
 
     def _look(self) -> None:
         """Publish this rank's ledger if something has changed since the last look."""
         now, ledger = time.monotonic(), self.ledger
+        self._looked = now
         if ledger.counter != self._seen:
             self._seen, self._since = ledger.counter, now
         if ledger.polls != self._polls:
@@ -137,25 +163,40 @@ class Watch:
                 return True
             with suppress(OSError, msgspec.MsgspecError):
                 state = self._decode((self.folder / f"rank-{rank}").read_bytes())
-                gone = state.doing is not None and state.doing.op == "gone"
-                if not gone and _alive(state.pid):
+                ended = state.gone and not (self._beside_hub and rank == 0)  # rank 0 serves to the last
+                if not ended and _alive(state.pid):
                     return False
         return True
 
-    def _judge(self, states: States) -> None:
+    def _lead(self, states: States) -> None:
+        """Judge these ranks, or let the hub do it, which knows all."""
         killed = self._killed(states)
         if killed is not None:
             self.announce(killed)
+        if self._hub is not None:
+            if time.monotonic() - self._judged >= PERIOD / 2:
+                self._judge(self._hub.states() | states)
+        elif self._beside_hub or self._spoke is None or not self._spoke.report(states):
+            self._judge(states)
+
+    def _judge(self, states: States) -> None:
+        self._judged = now = time.monotonic()
         verdict = diagnose(states, self.size, self._strict, self._compared)
-        counters = None if verdict is None else [(r, s.counter) for r, s in sorted(states.items())]
-        same = verdict is not None and self._suspect == (verdict.kind, counters)
-        self._agreed = self._agreed + 1 if same else 0
-        self._suspect = None if verdict is None else (verdict.kind, counters)
-        if verdict is not None and self._agreed + 1 >= CONFIRM:
+        if verdict is None:
+            self._suspect = None
+            return
+        # ranks that have no part in it may go on
+        involved = never_go_on(states, self.size, self._strict) | {rank for rank, _ in verdict.at_fault}
+        suspect = (verdict.kind, [(r, states[r].counter) for r in sorted(involved)])
+        if suspect != self._suspect:
+            self._suspect, self._suspected, self._agreed = suspect, now, 0
+        self._agreed += 1
+        settled = self._hub is None or self._hub.heard_since(self._suspected + SETTLED)
+        if self._agreed >= CONFIRM and settled and now - self._suspected >= (SETTLED if self._hub else 0):
             self.announce(verdict)
 
     def _killed(self, states: States) -> Verdict | None:
-        dead = [s for s in states.values() if not _alive(s.pid) and (s.doing is None or s.doing.op != "gone")]
+        dead = [s for s in states.values() if not s.gone and not _alive(s.pid)]
         if not dead:
             return None
         blame = [(s.rank, s.last_line) for s in dead]
@@ -193,10 +234,11 @@ class Watch:
 
     def _ask_others(self) -> None:
         """Wait a little for the other ranks' ledgers: who else made the call that failed, and how?"""
-        deadline, looks, verdict = time.monotonic() + EXPLAIN, 0, None
-        while time.monotonic() < deadline and looks < 3:
+        far = self._hub or self._spoke
+        deadline, looks, verdict = time.monotonic() + EXPLAIN + (2 * PERIOD if far else 0), 0, None
+        while time.monotonic() < deadline and (looks < 3 or far):
             self._publish(False)
-            verdict = behind_error(self._states())
+            verdict = behind_error(self._states() | (far.states() if far else {}))
             looks += verdict is not None  # more ranks may come, and change who is in the minority
             time.sleep(TICK)
         if verdict is not None:
@@ -221,15 +263,44 @@ class Watch:
         note = raced(self.ledger)
         if note is not None:
             self.announce(note)
-        states = self._states()
-        if len(states) == len(self.ranks) and all(_gone(s) for s in states.values()):
-            verdict = last_words(states, self._strict)
-            if verdict is not None:
-                self.announce(verdict)
-            self._remove()
+        if self._hub is not None:
+            self._serve_the_rest(self._hub)
+        if self._hub is not None or not self._beside_hub:
+            self._say_last_words()
         self._stop.set()
 
+    def _serve_the_rest(self, hub: Hub) -> None:
+        """This rank has ended, and judges on while ranks run that it can hear."""
+        far = set(range(self.size)) - set(self.ranks)
+        while True:
+            states = self._states() | hub.states()
+            left = [r for r in range(self.size) if r not in states or not states[r].gone]
+            if not any(r not in far or hub.in_reach(r) for r in left):
+                return
+            deadline = time.monotonic() + 2 * TICK
+            while time.monotonic() < deadline:
+                self._progress()
+                time.sleep(TICK / 10)
+
+    def _say_last_words(self) -> None:
+        """If this is the last rank to end: of the job, or of a node without a hub."""
+        states, ranks = self._states(), self.ranks
+        if not _all_gone(states, ranks):
+            return
+        if self._hub is not None:
+            states, ranks = states | self._hub.states(), range(self.size)
+        told = self._spoke is not None and self._spoke.tell(states)
+        verdict = None if told or not _all_gone(states, ranks) else last_words(states, self._strict)
+        if verdict is not None:
+            self.announce(verdict)
+        self._remove()
+
     def _claim(self, name: str) -> bool:
+        """Whether this rank is the one to print: first of its node, and then of the hub's."""
+        mine = self._claim_here(name)
+        return mine and (self._spoke is None or self._beside_hub or self._spoke.claim(name))
+
+    def _claim_here(self, name: str) -> bool:
         try:
             os.close(os.open(self.folder / name, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
@@ -276,8 +347,8 @@ def make_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
 
 
-def _gone(state: Snapshot) -> bool:
-    return state.doing is not None and state.doing.op == "gone"
+def _all_gone(states: States, ranks: Iterable[int]) -> bool:
+    return all(r in states and states[r].gone for r in ranks)
 
 
 def _alive(pid: int) -> bool:

@@ -5,7 +5,7 @@ import importlib
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from mpipar import failure
 from mpipar.arrays import BACKEND, describe, use_device_of
 from mpipar.comm.checked import CheckedTransport
 from mpipar.comm.communicator import Communicator
+from mpipar.comm.hub import Hub, Spoke
 from mpipar.comm.ledger import Ledger
 from mpipar.comm.network import Network
 from mpipar.comm.network_file import load_network
@@ -126,15 +127,33 @@ def _watched(mpi, transport, wanted: Settings) -> CheckedTransport:
     """The transport with a watch over the ranks of this node."""
     top = mpi.MPI.COMM_WORLD
     node = mpi.node_of(top)
-    name = np.zeros(512, np.uint8)
-    if node.rank == 0:
-        path = str(make_folder()).encode()
-        name[: len(path)] = list(path)
-    node.Bcast(name)
-    here = [r for r, first in enumerate(transport.nodes()) if first == transport.nodes()[top.rank]]
+    folder = _from_rank_0(node, str(make_folder()).encode() if node.rank == 0 else b"")
+    nodes, strict = transport.nodes(), wanted.check == "strict"
+    here = [r for r, first in enumerate(nodes) if first == nodes[top.rank]]
+    hub = _hub_of(top, nodes) if len(here) < top.size else None
     ledger = Ledger(top.rank)
-    Watch(Path(bytes(name).rstrip(b"\0").decode()), ledger, here, top.size, wanted.check == "strict")
-    return CheckedTransport(transport, ledger, wanted.check == "strict")
+    Watch(Path(folder.decode()), ledger, here, top.size, strict, hub, progress=top.Iprobe)
+    return CheckedTransport(transport, ledger, strict)
+
+
+def _hub_of(top, nodes: list[int]) -> Hub | Spoke | None:
+    """Where the watches of several nodes meet; None where rank 0's host lets nobody in."""
+    hub = None
+    if top.rank == 0:
+        with suppress(OSError):
+            hub = Hub(nodes)
+    meeting = _from_rank_0(top, b"" if hub is None else hub.meeting)
+    return Spoke(meeting, nodes[top.rank]) if meeting and hub is None else hub
+
+
+def _from_rank_0(comm, data: bytes) -> bytes:
+    """Collective: what rank 0 of `comm` gave."""
+    length = np.array([len(data)])
+    comm.Bcast(length)
+    numbers = np.zeros(length[0], np.uint8)
+    numbers[: len(data)] = list(data)
+    comm.Bcast(numbers)
+    return bytes(numbers)
 
 
 def _agreed_network(top) -> Network:

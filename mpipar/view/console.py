@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mpipar.comm.world import is_virtual, rank_here
 from mpipar.errors import OptionError
+from mpipar.failure import LONG_PAUSE
 from mpipar.settings import CommandLine, is_off, settings
 from mpipar.view.units import readable_path
 
@@ -70,6 +72,11 @@ class _Parser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: Any = None) -> None:
         if rank_here() == 0:
             super()._print_message(message, file)
+
+    def exit(self, status: int = 0, message: str | None = None) -> None:
+        if status and rank_here() != 0 and not is_virtual():
+            time.sleep(LONG_PAUSE)  # mpirun ends all when one ends so: rank 0 is to speak first
+        super().exit(status, message)
 
 
 def console(rank: int = 0) -> Console:

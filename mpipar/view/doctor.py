@@ -1,10 +1,13 @@
 """`mpipar doctor`: what this machine offers for distributed training, and what is missing."""
 
 import importlib.util
+import json
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -13,7 +16,7 @@ from threadpoolctl import threadpool_info
 
 from mpipar import arrays
 from mpipar.comm import find_launcher, load_mpi
-from mpipar.errors import LaunchError
+from mpipar.errors import LaunchError, OptionError
 from mpipar.settings import settings
 from mpipar.view.console import console
 
@@ -56,6 +59,46 @@ def print_findings(findings: list[Finding]) -> None:
         state = Text(finding.state, style=styles[finding.state])
         table.add_row(finding.what, state, finding.found, finding.remedy)
     console().print(table, highlight=False)
+
+
+MISTAKES = Path(__file__).parents[2] / "tests" / "mistakes"  # in the repository, not in the wheel
+
+
+def run_mistakes(virtual: bool, as_json: bool, names: tuple[str, ...] = (), folder: Path = MISTAKES) -> None:
+    """Run the wrong programs and their correct twins, and print what was said of them.
+
+    virtual: on virtual ranks, which takes half a minute; under mpirun some minutes
+    names: beginnings of the programs' names, by default all
+    errors: OptionError without the programs
+    """
+    if not (folder / "score.py").is_file():
+        raise OptionError(
+            "doctor --mistakes: its programs lie in the repository's tests/mistakes and are not installed; "
+            "clone the repository and install it with pip install --editable"
+        )
+    score = _module("mpipar_mistakes_score", folder / "score.py")
+    chosen = [p for p in score.read_programs(folder) if not names or p.name.startswith(names)]
+    if not chosen:
+        raise OptionError(
+            f"doctor --mistakes: no program's name begins with {' or '.join(names)}; see {folder}"
+        )
+    if not as_json:
+        print(f"running {len(chosen)} small programs; this takes a while", file=sys.stderr, flush=True)
+    outcomes = score.run_suite(chosen, virtual)
+    if as_json:
+        total = score.score(outcomes)
+        shares = {name: getattr(total, name) for name in ("recall", "precision", "line")}
+        print(json.dumps({**total._asdict(), **shares}, indent=2))
+    else:
+        where = "on virtual ranks" if virtual else "under mpirun"
+        score.print_score(outcomes, console(), f"Mistakes {where}")
+
+
+def _module(name: str, file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(name, file)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _arrays() -> Finding:
