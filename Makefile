@@ -21,9 +21,13 @@ install: .venv/installed-$(call extras,)
 tutorial: install
 	@$(BIN)/mpipar run -n $(NP) $(if $(MPIRUN),--mpirun '$(MPIRUN)') '$(TUTORIAL)' $(ARGS)
 
+# both backends at once, since much of a test is waiting; the second one's output comes after the first's
 test: .venv/installed-$(call extras,dev)
-	MPIPAR_BACKEND=numpy $(BIN)/python -m pytest $(ARGS)
-	MPIPAR_BACKEND=fake $(BIN)/python -m pytest $(ARGS)
+	@echo "on NumPy, and meanwhile on the stand-in for CuPy"
+	@log=$$(mktemp); MPIPAR_BACKEND=fake $(BIN)/python -m pytest $(ARGS) >$$log 2>&1 & fake=$$!; \
+	MPIPAR_BACKEND=numpy $(BIN)/python -m pytest $(ARGS); numpy=$$?; \
+	wait $$fake; status=$$?; echo "on the stand-in for CuPy"; cat $$log; rm -f $$log; \
+	test $$numpy -eq 0 && test $$status -eq 0
 
 # slower, because every rank is traced
 coverage: .venv/installed-$(call extras,dev)

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,8 @@ app = typer.Typer(
 )
 trace_app = typer.Typer(help="Read the trace of a run.", no_args_is_help=True)
 app.add_typer(trace_app, name="trace")
+bench_app = typer.Typer(help="Measure what things cost here.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
 
 
 def _count(text: str) -> int:
@@ -37,6 +40,7 @@ def _ranks(meaning: str) -> typer.models.OptionInfo:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Save = Annotated[bool, typer.Option("--save", help="Keep the result beside mpipar/bench.")]
 
 
 # what follows the script is the script's, also --help and -n
@@ -51,6 +55,7 @@ def run(
     script: Annotated[str, typer.Argument(help="A Python script; what follows is passed to it.")],
     ranks: Annotated[int, _ranks("How many ranks to start.")] = 4,
     mpirun: Annotated[str | None, typer.Option(help="The mpirun to use; default: the environment's.")] = None,
+    hostfile: Annotated[str | None, typer.Option(help="A file that names the hosts to use.")] = None,
 ) -> None:
     """Start a script under mpirun, with the flags and environment it needs here."""
     from mpipar.comm import find_launcher
@@ -59,7 +64,9 @@ def run(
     if not Path(script).is_file():
         raise LaunchError(f"there is no script {script}; name a Python file")
     launcher = find_launcher(mpirun)
-    command = launcher.command(ranks, [script, *context.args])
+    if hostfile is not None and not Path(hostfile).is_file():
+        raise LaunchError(f"there is no hostfile {hostfile}; name a file with a line 'address slots=4' a host")
+    command = launcher.command(ranks, [script, *context.args], hostfile)
     print("$ " + shlex.join(map(readable_path, command)), file=sys.stderr, flush=True)
     os.execve(command[0], command, launcher.environment())
 
@@ -104,16 +111,73 @@ def calibrate(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    as_json: Json = False,
+    mistakes: Annotated[
+        bool, typer.Option("--mistakes", help="Run wrong programs, and show which are found and where.")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only programs whose names begin so; may be repeated.")
+    ] = None,
+    virtual: Annotated[bool, typer.Option("--virtual", help="Run them on virtual ranks.")] = False,
+) -> None:
     """What this machine offers, what is missing, and how to get it."""
-    from mpipar.view.doctor import examine, print_findings
+    from mpipar.view.doctor import examine, print_findings, run_mistakes
 
+    if mistakes:
+        run_mistakes(virtual, as_json, tuple(only or ()))
+        return
     findings = examine()
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
         print_findings(findings)
     raise typer.Exit(code=int(any(finding.state == "missing" for finding in findings)))
+
+
+@bench_app.command("checks")
+def bench_checks(
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of runs, with checking off and on.")] = 7,
+    batches: Annotated[int, typer.Option(min=1, help="Batches of a run, the fastest of which counts.")] = 50,
+    calls: Annotated[int, typer.Option(min=1, help="Calls of a batch.")] = 200,
+    as_json: Json = False,
+    save: Save = False,
+) -> None:
+    """What MPIPAR_CHECK=watch adds to a small message and to a small collective."""
+    from mpipar.bench import checks
+
+    _bench("checks", checks.table, checks.measure(pairs, batches, calls), as_json, save)
+
+
+@bench_app.command("virtual")
+def bench_virtual(
+    ranks: Annotated[int, _ranks("How many virtual ranks exchange messages.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, help="Messages that each of them sends.")] = 2000,
+    ring_ranks: Annotated[int, typer.Option(min=1, help="Ranks of the ring allreduce.")] = 1024,
+    as_json: Json = False,
+    save: Save = False,
+) -> None:
+    """Messages a second on virtual ranks, and the time and memory of a large ring."""
+    from mpipar.bench import virtual
+
+    _bench("virtual", virtual.table, virtual.measure(ranks, steps, ring_ranks), as_json, save)
+
+
+def _bench(name: str, table: Callable, result: dict, as_json: bool, save: bool) -> None:
+    """Show a measurement with the machine it belongs to."""
+    from mpipar.bench import results
+    from mpipar.view import console, readable_path
+
+    result = {"machine": results.machine(), **result}
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        screen = console()
+        screen.print(table(result), highlight=False)
+        screen.print(results.describe(result["machine"]), style="dim", highlight=False)
+    if save:
+        path = results.save(name, result)
+        print(f"kept in {readable_path(path)}", file=sys.stderr)
 
 
 @trace_app.command("summary")

@@ -7,7 +7,8 @@ import shlex
 import pytest
 from ranks import run_python
 
-from mpipar.view.doctor import examine
+from mpipar.errors import OptionError
+from mpipar.view.doctor import examine, run_mistakes
 
 
 def mpipar(*arguments, **environment):
@@ -133,3 +134,28 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     )
     os.close(write)
     assert b"Traceback" not in process.stderr
+
+
+def test_doctor_shows_the_table_of_mistakes():
+    arguments = [
+        "doctor",
+        "--mistakes",
+        "--virtual",
+        "--only",
+        "wrong_tag_wrong_1",
+        "--only",
+        "wrong_tag_right_1",
+    ]
+    shown = mpipar(*arguments)
+    assert shown.returncode == 0, shown.stderr
+    assert "Mistakes on virtual ranks" in shown.stdout and "recall 1.000   precision 1.000" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 100
+    counted = json.loads(mpipar(*arguments, "--json").stdout)
+    assert (counted["wrong"], counted["right"], counted["recall"], counted["line"]) == (1, 1, 1.0, 1.0)
+
+
+def test_doctor_without_the_mistakes_names_the_remedy(tmp_path):
+    with pytest.raises(OptionError, match="are not installed; clone the repository"):
+        run_mistakes(virtual=True, as_json=False, folder=tmp_path)
+    with pytest.raises(OptionError, match="no program's name begins with nothing"):
+        run_mistakes(virtual=True, as_json=False, names=("nothing",))

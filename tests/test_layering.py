@@ -10,7 +10,7 @@ import pytest
 import mpipar
 
 ORDER = (
-    "errors settings failure arrays trace comm tensor nn optim data schedule parallel cost view lab cli"
+    "errors settings failure arrays trace comm tensor nn optim data schedule parallel cost view bench lab cli"
 ).split()
 PACKAGE = Path(mpipar.__file__).parent
 FILES = [file for file in sorted(PACKAGE.rglob("*.py")) if file != PACKAGE / "__init__.py"]

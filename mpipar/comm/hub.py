@@ -1,8 +1,8 @@
 """How the watches of several nodes hear of each other: TCP, beside MPI, which may be what hangs.
 
 World rank 0's watch keeps a `Hub`. On every other node the watch that leads tells it, through a
-`Spoke`, what the ranks of its node do; the hub's rank judges all of them. It also says who may
-print, so that a verdict is printed once in the job.
+`Spoke`, what the ranks of its node do; the hub's rank judges all of them. Verdicts of other nodes
+are printed by the hub's rank too, once in the job, and on mpirun's own host.
 
 Nothing here ends a job or slows it down: whoever cannot reach the hub (a firewall, a lost
 connection) watches its own node. The hub leaves out the ranks of a node that it no longer hears,
@@ -24,6 +24,7 @@ from contextlib import suppress
 
 import msgspec
 
+from mpipar import failure
 from mpipar.comm.diagnose import States
 from mpipar.comm.ledger import Snapshot
 
@@ -47,12 +48,13 @@ class Meeting(msgspec.Struct, array_like=True):
 
 
 class Word(msgspec.Struct, array_like=True):
-    """What is said. what: tell, claim or ask; an answer: yes or no.   node: its first rank"""
+    """What is said. what: tell, ask or say once; an answer: yes or no.   node: its first rank"""
 
     what: str
     token: str = ""
     node: int = 0
     name: str = ""
+    text: str = ""
     states: list[Snapshot] = []
 
 
@@ -79,15 +81,20 @@ class Hub:
         """For `select`: readable when there is something to serve."""
         return self._selector.fileno()
 
-    def serve(self, claim: Callable[[str], bool], here: Callable[[], States]) -> None:
-        """Answer whoever has spoken.   claim: whether that name is free;   here: this node's ranks"""
+    def close(self) -> None:
+        """Let nobody in any more."""
+        self._selector.unregister(self._door)
+        self._door.close()
+
+    def serve(self, say_once: Callable[[str, str], bool], here: Callable[[], States]) -> None:
+        """Answer whoever has spoken.   say_once(name, text): print, if first;   here: this node's ranks"""
         for key, _ in self._selector.select(0):
             line = key.fileobj
             try:
                 if line is self._door:
                     self._selector.register(_prepared(line.accept()[0]), selectors.EVENT_READ)
                 else:
-                    say(line, self._answer(hear(line), line, claim, here))
+                    say(line, self._answer(hear(line), line, say_once, here))
             except FAILURES:  # a door that fails stays closed, or it would keep us busy
                 self._selector.unregister(line)
                 line.close()
@@ -108,12 +115,12 @@ class Hub:
         node = self._nodes[rank]
         return node in self._node_of.copy().values() or time.monotonic() - self._seen[node] < AWAY
 
-    def _answer(self, word: Word, line: socket.socket, claim: Callable, here: Callable) -> Word:
+    def _answer(self, word: Word, line: socket.socket, say_once: Callable, here: Callable) -> Word:
         if not hmac.compare_digest(word.token.encode(), self._token.encode()):
             raise ConnectionError("not of this job")
         self._node_of[line] = word.node
-        if word.what == "claim":
-            return Word("yes" if claim(word.name) else "no")
+        if word.what == "say once":
+            return Word("yes" if say_once(word.name, word.text) else "no")
         if word.what == "ask":
             return Word("yes", states=[*self.states().values(), *here().values()])
         for state in word.states:
@@ -152,12 +159,15 @@ class Spoke:
         """Tell all of it.   returns: whether the hub knows it"""
         return self._asked("tell", states=list(states.values())) is not None
 
-    def claim(self, name: str) -> bool:
-        """Whether this rank may print; it may where nobody can be asked."""
-        answer = self._asked("claim", name=name)
-        if answer is None:  # a hub that was there a moment ago has ended the job, and said why
-            return time.monotonic() - self._heard > SILENT
-        return answer.what == "yes"
+    def say_once(self, name: str, text: str) -> bool:
+        """Have it printed, if this node is the first; it is printed here where nobody can be asked."""
+        answer = self._asked("say once", name=name, text=text)
+        if answer is not None:
+            return answer.what == "yes"
+        alone = time.monotonic() - self._heard > SILENT  # else the hub has just ended the job, and said why
+        if alone and text:
+            failure.say(text)
+        return alone
 
     def states(self) -> States:
         """All ranks that the hub knows of."""
@@ -191,8 +201,13 @@ class Spoke:
 
 def say(line: socket.socket, word: Word) -> None:
     """Send one word, after its length."""
+    line.sendall(framed(word))
+
+
+def framed(word: Word) -> bytes:
+    """A word as it travels."""
     data = encode(word)
-    line.sendall(LENGTH.pack(len(data)) + data)
+    return LENGTH.pack(len(data)) + data
 
 
 def hear(line: socket.socket) -> Word:

@@ -30,11 +30,19 @@ class Launcher:
     version: str
     library: str | None
 
-    def command(self, ranks: int, program: list[str]) -> list[str]:
-        """`mpirun … python program` for so many ranks, also more than there are cores."""
+    def command(self, ranks: int, program: list[str], hostfile: str | None = None) -> list[str]:
+        """`mpirun … python program` for so many ranks, also more than there are cores.
+
+        hostfile: names the hosts to use, in mpirun's format; by default this one alone
+        """
         if ranks < 1:
             raise LaunchError(f"{ranks} ranks cannot run anything; ask for 1 or more")
         flags = ["--oversubscribe", "--bind-to", "none"] if self.family == "openmpi" else []
+        if hostfile is not None and self.family == "openmpi":
+            ours = [name for name in self.environment() if name.startswith(("MPIPAR_", "OMP_NUM"))]
+            flags += ["--hostfile", hostfile, *(word for name in sorted(ours) for word in ("-x", name))]
+        elif hostfile is not None:  # MPICH passes the environment on without being asked
+            flags += ["-f", hostfile]
         return [self.path, "-n", str(ranks), *flags, sys.executable, *program]
 
     def environment(self, **changes: str) -> dict[str, str]:

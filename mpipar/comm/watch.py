@@ -106,7 +106,7 @@ class Watch:
             if self._wake in woken:
                 self._told_to_end()
             if self._hub in woken:
-                self._hub.serve(self._claim_here, self._states)
+                self._hub.serve(self._say_here, self._states)
             if time.monotonic() - self._looked < TICK * 0.9:
                 continue  # it was the hub that was woken
             self._look()
@@ -200,17 +200,19 @@ class Watch:
         if not dead:
             return None
         blame = [(s.rank, s.last_line) for s in dead]
-        return Verdict("rank killed", blame, [f"rank {s.rank}  its process {s.pid} is gone" for s in dead])
+        lines = [f"rank {s.rank}  its process {s.pid} is gone" for s in dead]
+        if len(self.ranks) < self.size:  # which of them was first cannot be told
+            lines.append("if it was not the first: MPI ends ranks when one on another node dies")
+        return Verdict("rank killed", blame, lines)
 
     # ---- the end
     def announce(self, verdict: Verdict) -> None:
         """Print the verdict, unless another rank has printed one, and end the job."""
-        if self._claim(verdict.level or "verdict"):
-            with suppress(Exception):
-                sys.stdout.flush()
-            failure.say(verdict.text)
-        elif not verdict.level:
-            time.sleep(1)  # the rank that prints ends us
+        with suppress(Exception):
+            sys.stdout.flush()
+        first = self._say_once(verdict.level or "verdict", verdict.text)
+        if not first and not verdict.level:
+            time.sleep(1)  # the rank that was first ends us
         if not verdict.level:
             time.sleep(failure.HEARD)
             # MPI's own end has been seen to hang while another rank was in Finalize
@@ -246,7 +248,7 @@ class Watch:
 
     def _end_of_watch(self) -> None:
         """This rank prints what has happened itself; the others are to keep quiet."""
-        self._claim("verdict")
+        self._say_once("verdict", "")
         self._stop.set()
 
     def finish(self) -> None:
@@ -295,18 +297,22 @@ class Watch:
             self.announce(verdict)
         self._remove()
 
-    def _claim(self, name: str) -> bool:
-        """Whether this rank is the one to print: first of its node, and then of the hub's."""
-        mine = self._claim_here(name)
-        return mine and (self._spoke is None or self._beside_hub or self._spoke.claim(name))
+    def _say_once(self, name: str, text: str) -> bool:
+        """Print the text if nobody has said this yet.   returns: whether this rank was the first"""
+        if self._spoke is None or self._beside_hub:
+            return self._say_here(name, text)
+        return self._say_here(name, "") and self._spoke.say_once(name, text)
 
-    def _claim_here(self, name: str) -> bool:
+    def _say_here(self, name: str, text: str) -> bool:
+        """The same among the ranks of this node, and on the hub's for all."""
         try:
             os.close(os.open(self.folder / name, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return False
         except OSError:  # the folder is gone: the job has been ended
             return False
+        if text:
+            failure.say(text)
         return True
 
     def _remove(self) -> None:

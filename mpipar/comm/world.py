@@ -107,6 +107,7 @@ def _start(wanted: Settings, trace: str | Path | None, values: bool) -> Communic
     failure.install()
     failure.before_the_end(lambda: end_job(mpi, top.size))
     atexit.register(lambda: failure.failed_exit() and failure.end_now())  # or MPI waits for all
+    _check_agreement(top, wanted, trace)
     threadpool_limits(wanted.blas_threads)
     transport = mpi.MpiTransport(top.Dup())
     if wanted.check != "off":
@@ -188,6 +189,17 @@ def _check_size(size: int, wanted: Settings) -> None:
             f"{wanted.launcher_variable} says {wanted.launcher_size} ranks, but MPI sees a world of 1: the "
             "launcher and the MPI library do not belong together. Under Slurm use srun --mpi=pmix, or mpirun "
             "inside sbatch; else start with the mpirun of the MPI that mpi4py loads (mpipar doctor names it)"
+        )
+
+
+def _check_agreement(top, wanted: Settings, trace: str | Path | None) -> None:
+    """Collective: what decides which collectives are to follow must be the same on all ranks."""
+    mine = f"MPIPAR_CHECK={wanted.check}, {'no trace' if trace is None else 'a trace'}"
+    first = _from_rank_0(top, mine.encode()).decode()
+    if mine != first:
+        raise LaunchError(
+            f"rank {top.rank} has {mine}, and rank 0 has {first}; give all ranks the same. To other hosts "
+            "mpirun passes a variable only with -x: mpirun -x MPIPAR_CHECK -x MPIPAR_TRACE ..."
         )
 
 

@@ -9,8 +9,10 @@ world = mp.world()
 rank = world.rank
 halo = np.ones(4)
 if rank == 0:
-    world.send(halo, 1)
+    request = world.isend(halo, 1)
 world.barrier()
+if rank == 0:
+    request.wait()
 if rank == 1:
     halo[:] = 0
     request = world.irecv(halo, 0)

@@ -41,7 +41,7 @@ from mpipar.settings import child_environment
 
 HERE = Path(__file__).parent
 LIMIT = 15.0  # s for one program
-JOBS = 3  # programs at a time: most of them wait
+JOBS, VIRTUAL_JOBS = 4, 2  # programs at a time; under mpirun most of them wait
 
 # classes that do not end the job, and what their first line says after "mpipar"
 LEVELS = {"buffered sends": "warning", "message race": "note"}
@@ -292,7 +292,7 @@ def _wait(job: subprocess.Popen, limit: float) -> int | None:
 
 
 def run_suite(
-    programs: list[Program] | None = None, virtual: bool = False, jobs: int = JOBS, **environment: str
+    programs: list[Program] | None = None, virtual: bool = False, jobs: int | None = None, **environment: str
 ) -> list[Outcome]:
     """Run the programs, by default all of this folder, so many at a time.
 
@@ -303,7 +303,7 @@ def run_suite(
     # an empty program now and then tells how long as many ranks take to start on a busy machine
     probes = [Program(HERE / "start_up.py", "none", ranks) for ranks in sorted({p.ranks for p in chosen})]
     half = len(chosen) // 2
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(jobs or (VIRTUAL_JOBS if virtual else JOBS)) as pool:
         order = [*probes, *chosen[:half], *probes, *chosen[half:], *probes]
         ran = list(pool.map(lambda program: run_program(program, virtual, **environment), order))
     empty = [outcome for outcome in ran if outcome.program in probes]

@@ -41,7 +41,16 @@ def test_true_and_false_are_flags(monkeypatch, command, shuffle, fast):
     assert (args.shuffle, args.fast) == (shuffle, fast)
 
 
-@pytest.mark.parametrize("default", [None, [1, 2]])
+def test_a_tuple_is_a_choice(monkeypatch, capsys):
+    choice = ("none", "receive")
+    assert parse(monkeypatch, "", mistake=choice).mistake == "none"
+    assert parse(monkeypatch, "--mistake receive", mistake=choice).mistake == "receive"
+    with pytest.raises(SystemExit):
+        parse(monkeypatch, "--mistake recieve", mistake=choice)
+    assert "argument --mistake: invalid choice: 'recieve'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("default", [None, [1, 2], ()])
 def test_a_default_without_a_type_is_named(monkeypatch, default):
     with pytest.raises(OptionError, match=r"arguments: max_len=.* does not tell the type of --max-len; give"):
         parse(monkeypatch, "", max_len=default)

@@ -1,0 +1,1 @@
+"""`mpipar bench`: what things cost on this machine, measured against what they may cost."""
