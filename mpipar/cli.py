@@ -65,7 +65,9 @@ def run(
         raise LaunchError(f"there is no script {script}; name a Python file")
     launcher = find_launcher(mpirun)
     if hostfile is not None and not Path(hostfile).is_file():
-        raise LaunchError(f"there is no hostfile {hostfile}; name a file with a line 'address slots=4' a host")
+        raise LaunchError(
+            f"there is no hostfile {hostfile}; name a file with a line 'address slots=4' a host"
+        )
     command = launcher.command(ranks, [script, *context.args], hostfile)
     print("$ " + shlex.join(map(readable_path, command)), file=sys.stderr, flush=True)
     os.execve(command[0], command, launcher.environment())

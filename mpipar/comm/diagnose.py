@@ -191,7 +191,17 @@ def _send_goes(me: Snapshot, dest: int, tag: int, need: int, stuck, states: Stat
     other = states[dest]
     channel = dict(other.received).get((me.rank, me.doing.comm, tag))
     posted = channel.posted if channel else 0
-    return posted >= need or other.wild > 0
+    return posted >= need or _wildcard_takes(other, me.rank, me.doing.comm, tag)
+
+
+def _wildcard_takes(receiver: Snapshot, sender: int, comm: str, tag: int) -> bool:
+    """Whether a receive with a wildcard may take the message; of requests nothing more is known."""
+    doing = receiver.doing
+    waits_wild = doing.op in ("recv", "sendrecv", "wait recv", "poll") and doing.need == 0
+    if receiver.wild - waits_wild > 0:
+        return True
+    fits = doing.comm == comm and doing.peer in (sender, ANY_SOURCE) and doing.tag in (tag, ANY_TAG)
+    return waits_wild and fits
 
 
 def _receive_goes(me: Snapshot, stuck: set[int], states: States, size: int) -> bool:

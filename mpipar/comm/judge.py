@@ -60,7 +60,8 @@ def last_words(states: States, strict: bool) -> Verdict | None:
     )
     if wrong is not None or strict:
         return wrong
-    return would_deadlock({rank: state.steps or [] for rank, state in states.items()})
+    members = {comm: calls.members for state in states.values() for comm, calls in state.calls.items()}
+    return would_deadlock({rank: state.steps or [] for rank, state in states.items()}, members)
 
 
 def behind_error(states: States) -> Verdict | None:

@@ -20,6 +20,9 @@ RUNS_KEPT = 256  # of a channel: stretches of messages alike
 STEPS_KEPT = 2_000  # of the log that replay.py reads
 COLLECTIVES_KEPT = 128  # of a communicator
 
+# collectives that no rank leaves before all have entered
+WAITS_FOR_ALL = frozenset("barrier allreduce allgather alltoall reduce_scatter split".split())
+
 Key = tuple[int, str, int]  # peer (world rank), communicator, tag
 
 
@@ -103,7 +106,8 @@ class Calls(msgspec.Struct, array_like=True):
 
 class Step(msgspec.Struct, array_like=True, frozen=True):
     """One entry of the log: a message started ("send", "recv", "isend", "irecv") or waited for
-    ("wait send", "wait recv"), with its number in its channel."""
+    ("wait send", "wait recv"), with its number in its channel; or a collective of WAITS_FOR_ALL,
+    with its number on the communicator and no peer."""
 
     op: str
     peer: int
@@ -267,6 +271,8 @@ class Ledger:
         calls.entered += 1
         self._last[comm].append(entered)
         self.last_line = entered.site
+        if entered.kind in WAITS_FOR_ALL:
+            self.log(entered.kind, -1, comm, 0, calls.entered, entered.site)
         self.inside = [comm, calls.entered]
         self.counter += 1
         return calls.entered

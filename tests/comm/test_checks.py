@@ -133,6 +133,14 @@ def test_what_passes_only_because_messages_are_buffered(first, second, lucky):
         assert (verdict.kind, verdict.level, verdict.cycle) == ("buffered sends", "warning", [0, 1, 0])
 
 
+def test_a_barrier_between_send_and_receive():
+    barrier = Step("barrier", -1, "world", 0, 1, SITE)
+    logs = {0: [step("send", 1), barrier], 1: [barrier, step("recv", 0)]}
+    assert would_deadlock(logs, {"world": [0, 1]}).at_fault == [(0, SITE)]
+    logs = {0: [step("isend", 1), barrier, step("wait send", 1)], 1: [barrier, step("recv", 0)]}
+    assert would_deadlock(logs, {"world": [0, 1]}) is None
+
+
 def test_beyond_the_end_of_a_cut_log_nothing_is_claimed():
     long = [step("send", 1, number) for number in range(1, STEPS_KEPT + 1)]
     receives = [step("recv", 0, number) for number in range(1, STEPS_KEPT + 1)]

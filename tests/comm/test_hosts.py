@@ -13,6 +13,7 @@ import socket
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -176,16 +177,11 @@ def test_ranks_are_watched_when_rank_0_has_ended(hosts, program):
     assert run.returncode != 0 and delay(run) < 5
 
 
-def test_a_message_to_the_other_host_is_never_received(hosts, program):
-    run = hosts(program("if world.rank == 0:\n    world.send(x, 3)\n"))
-    assert verdicts(run) == [("message never received", [0], [FIRST_LINE + 1])], run.text
-
-
-def test_a_slow_rank_on_the_other_host_is_not_reported(hosts, program):
-    run = hosts(
-        program("time.sleep(3 * (world.rank == 3))\nworld.allreduce(x)\nworld.sendrecv(x, other, other)\n")
-    )
-    assert run.returncode == 0 and "mpipar:" not in run.text, run.text
+def test_a_slow_rank_is_not_reported_and_a_message_that_is_never_received_is(hosts, program):
+    slow = "time.sleep(2.6 * (world.rank == 3))\nworld.allreduce(x)\nworld.sendrecv(x, other, other)\n"
+    run = hosts(program(slow + "if world.rank == 0:\n    world.send(x, 3)\n"))
+    assert verdicts(run) == [("message never received", [0], [FIRST_LINE + 4])], run.text
+    assert delay(run) > 2.6
 
 
 # ---- the hub alone, in this process
@@ -253,7 +249,8 @@ def test_strangers_are_shown_out(hub):
     for letter in (b"GET / HTTP/1.1\r\n\r\n", hub_module.framed(hub_module.Word("ask", "a wrong token"))):
         with socket.create_connection((meeting.hosts[0], meeting.port), 5) as line:
             line.sendall(letter)
-            assert line.recv(1) == b""
+            with suppress(ConnectionResetError):
+                assert line.recv(1) == b""
     assert Spoke(hub.meeting, 2).tell({})
 
 
