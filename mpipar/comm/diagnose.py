@@ -257,12 +257,15 @@ def _entered(calls: Calls | None) -> int:
 # ---- the reason
 def _explain(waiting: States, stuck: set[int], states: States, size: int) -> Verdict:
     lines = [_line(state) for state in waiting.values()]
-    for look in (_left_unreceived, _missing, _waits_for_gone):
-        verdict = look(waiting, states, size)
+    # ranks that wait for one another in messages of their own; others may only wait for them
+    cycle = _cycle({r: s for r, s in waiting.items() if s.inside is None}, states, size)
+    cause = {r: waiting[r] for r in cycle} or waiting
+    for look in (_left_unreceived,) if cycle else (_left_unreceived, _missing, _waits_for_gone):
+        verdict = look(cause, states, size)
         if verdict is not None:
             verdict.lines = [*lines, *verdict.lines]
             return verdict
-    cycle = _cycle(waiting, states, size)
+    cycle = cycle or _cycle(waiting, states, size)
     around = cycle[:-1] or list(waiting)
     ops = {states[r].doing.op for r in around}
     if any(states[r].doing.peer == ANY_SOURCE and "recv" in states[r].doing.op for r in around):

@@ -93,6 +93,16 @@ def test_any_source_is_helped_by_anybody():
     assert diagnose({**states, 2: runs(2)}, 3) is None
 
 
+def test_a_rank_that_waits_for_a_cycle_is_not_the_cause():
+    def program(world):
+        if world.rank == 2:
+            world.barrier()
+        world.recv(np.ones(1), 1 - world.rank)
+
+    verdict = raised(program, 3, DeadlockError)
+    assert (verdict.kind, verdict.cycle) == ("receive cycle", [0, 1, 0])
+
+
 def test_polling_counts_as_waiting_only_after_a_while():
     def polls(rank, blocked):
         return waits(rank, "poll", 1 - rank, blocked=blocked)[1]
