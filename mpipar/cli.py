@@ -153,8 +153,8 @@ def bench_checks(
 
 @bench_app.command("virtual")
 def bench_virtual(
-    ranks: Annotated[int, _ranks("How many virtual ranks exchange messages.")] = 64,
-    steps: Annotated[int, typer.Option(min=1, help="Messages that each of them sends.")] = 2000,
+    ranks: Annotated[int, _ranks("How many virtual ranks exchange messages.")] = 32,
+    steps: Annotated[int, typer.Option(min=1, help="Messages that each of them sends.")] = 4000,
     ring_ranks: Annotated[int, typer.Option(min=1, help="Ranks of the ring allreduce.")] = 1024,
     as_json: Json = False,
     save: Save = False,

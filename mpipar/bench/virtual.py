@@ -26,7 +26,7 @@ MESSAGES, SECONDS, MEMORY = 200_000, 20.0, 2 << 30  # a second; s and bytes of t
 
 
 def measure(
-    ranks: int = 64, steps: int = 2000, ring_ranks: int = 1024, nbytes: int = 256 << 10
+    ranks: int = 32, steps: int = 4000, ring_ranks: int = 1024, nbytes: int = 256 << 10
 ) -> dict[str, Any]:
     """Messages a second on `ranks`, and one ring allreduce of nbytes on `ring_ranks`.
 

@@ -38,7 +38,7 @@ from mpipar.settings import CommandLine, Settings, settings
 from mpipar.trace import Recorder, prepare_folder
 
 ROWS_KEPT = 256  # of a trace in memory, a rank
-CHECKED_UP_TO = 64  # ranks
+CHECKED_UP_TO = 32  # ranks; beyond, a run is for speed, and only deadlocks are told
 
 
 def run(
@@ -56,7 +56,8 @@ def run(
     trace: folder to record into, by default MPIPAR_TRACE; of a run within a run, which must not
         write over the outer one's, none
     compute: "none", or "measured" to count computing time
-    check: off, watch or strict, by default what MPIPAR_CHECK says
+    check: off, watch or strict, by default what MPIPAR_CHECK says; beyond 32 ranks only deadlocks
+        are told, because ledgers would halve the messages a second
     errors: DeadlockError where nobody can go on, VerdictError for another mistake in the messages;
         else what the first rank to fail raised, with its number as the attribute `rank`
     """
