@@ -85,6 +85,7 @@ class Watch:
         self._looked = 0.0
         self._polls, self._polled = 0, 0.0
         self._written: Any = None
+        self._pen, self._ended = threading.Lock(), False  # the thread and `finish` both write
         self._suspect, self._suspected, self._agreed = None, 0.0, 0
         self._judged = 0.0
         self._compared: dict[str, int] = {}
@@ -143,9 +144,13 @@ class Watch:
         self._write(data)
         self._written = state
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, last: bool = False) -> None:
+        """Put this rank's snapshot where the others read it; nothing comes after the last one."""
         file = self.folder / f"new-{self.ledger.rank}"
-        with suppress(OSError):  # the folder is gone when the job has ended
+        with self._pen, suppress(OSError):  # the folder is gone when the job has ended
+            if self._ended:
+                return
+            self._ended = last
             file.write_bytes(data)
             file.replace(self.folder / f"rank-{self.ledger.rank}")
 
@@ -256,7 +261,7 @@ class Watch:
         called = failure.exit_call()
         site = "" if called is None else call_site(called[1])
         snapshot = final_snapshot(self.ledger, site, os.getpid())
-        self._write(self._encode(snapshot))
+        self._write(self._encode(snapshot), last=True)
         if failure.failed_exit():
             self.announce(exited(self.ledger.rank, called[0], site))
         verdict = never_waited_for(self.ledger)
