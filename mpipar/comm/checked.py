@@ -72,7 +72,7 @@ class CheckedTransport:
         ledger, site, name = self.ledger, self._site(), self.name
         to, peer = self.world[dest], self._peer(source)
         key, recv_key = (HOPS, HOPS) if self._hops else (tag, recv_tag)
-        sent = ledger.sending(to, name, key, buffer.dtype.char, buffer.nbytes, site, False)
+        sent = ledger.sending(to, name, key, buffer.dtype.char, buffer.nbytes, site)
         number = ledger.receiving(peer, name, recv_key, into.dtype.char, into.nbytes, site)
         if number and not self._hops:
             ledger.log("sendrecv", peer, name, recv_key, number, site, to, key, sent)
@@ -90,7 +90,7 @@ class CheckedTransport:
     def isend(self, buffer: Any, dest: int, tag: int) -> Pending:
         ledger, site = self.ledger, self._site()
         peer, key = self.world[dest], HOPS if self._hops else tag
-        number = ledger.sending(peer, self.name, key, buffer.dtype.char, buffer.nbytes, site, False)
+        number = ledger.sending(peer, self.name, key, buffer.dtype.char, buffer.nbytes, site)
         if not self._hops:
             ledger.log("isend", peer, self.name, key, number, site)
         pending = CheckedPending(self, "isend", buffer, peer, key, number, site)
@@ -137,7 +137,7 @@ class CheckedTransport:
 
     def left(self) -> None:
         """The collective is done."""
-        self.ledger.leave_collective(self.name)
+        self.ledger.leave_collective()
 
     def _races(self, peer: int, tag: int, site: str) -> None:
         """Is a receive under way that could take this one's message, or this one its?"""

@@ -48,7 +48,6 @@ class Run(msgspec.Struct, array_like=True):
     dtype: str
     nbytes: int
     site: str
-    blocking: bool = True
 
 
 class Channel(msgspec.Struct, array_like=True):
@@ -61,17 +60,17 @@ class Channel(msgspec.Struct, array_like=True):
     named_at: str = ""  # line of a receive that took a message of this channel by the sender's rank
     any_at: str = ""  # line of one that would have taken anybody's
 
-    def post(self, dtype: str, nbytes: int, site: str, blocking: bool = True) -> int:
+    def post(self, dtype: str, nbytes: int, site: str) -> int:
         """One message more is started.   returns: its number"""
         self.posted = number = self.posted + 1
         last = self.runs[-1] if self.runs else None
         if last is None or last.site != site or last.nbytes != nbytes or last.dtype != dtype:
-            self.note(number, dtype, nbytes, site, blocking)
+            self.note(number, dtype, nbytes, site)
         return number
 
-    def note(self, number: int, dtype: str, nbytes: int, site: str, blocking: bool = True) -> None:
+    def note(self, number: int, dtype: str, nbytes: int, site: str) -> None:
         """Message `number` is not like the ones before."""
-        self.runs.append(Run(number, dtype, nbytes, site, blocking))
+        self.runs.append(Run(number, dtype, nbytes, site))
         if len(self.runs) > RUNS_KEPT:
             del self.runs[: RUNS_KEPT // 2]
 
@@ -100,7 +99,6 @@ class Calls(msgspec.Struct, array_like=True):
 
     members: list[int]  # world ranks
     entered: int = 0
-    left: int = 0
     last: list[Entered] = msgspec.field(default_factory=list)
 
 
@@ -187,14 +185,12 @@ class Ledger:
         self.requests: dict[int, Any] = {}  # under way
 
     # ---- messages: on the path of every message, so tuples here, and structs when others read them
-    def sending(
-        self, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str, blocking: bool = True
-    ) -> int:
+    def sending(self, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str) -> int:
         """A send starts.   returns: its number in the channel"""
         channel = self.sent.get((peer, comm, tag))
         if channel is None:
             channel = self.sent[peer, comm, tag] = Channel()
-        return channel.post(dtype, nbytes, site, blocking)
+        return channel.post(dtype, nbytes, site)
 
     def receiving(self, peer: int, comm: str, tag: int, dtype: str, nbytes: int, site: str) -> int:
         """A receive is posted.   returns: its number in the channel, 0 with a wildcard"""
@@ -277,9 +273,8 @@ class Ledger:
         self.counter += 1
         return calls.entered
 
-    def leave_collective(self, comm: str) -> None:
+    def leave_collective(self) -> None:
         self.inside = None
-        self.calls[comm].left += 1
         self.counter += 1
 
     def snapshot(self, waiting: bool, blocked: float = 0.0, pid: int = 0) -> Snapshot:
