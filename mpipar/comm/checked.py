@@ -33,7 +33,7 @@ class CheckedTransport:
         self._inner, self.ledger, self._strict, self._hops = inner, ledger, strict, hops
         self.rank, self.size, self.tag_limit = inner.rank, inner.size, inner.tag_limit
         self.reads_device, self.has_native = inner.reads_device, inner.has_native
-        self.now, self.reduced, self.nodes = inner.now, inner.reduced, inner.nodes
+        self.now, self.pause, self.reduced, self.nodes = inner.now, inner.pause, inner.reduced, inner.nodes
         self.world = inner.ranks_in_world()
         self.name = "world"
 

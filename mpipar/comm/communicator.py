@@ -51,16 +51,18 @@ class Communicator(Messages):
         name: str = "world",
         network: Network = SHARED_MEMORY,
         nodes: list[int] | None = None,
+        axis: str = "",
     ) -> None:
         super().__init__(transport, recorder, name)
         self.nodes = transport.nodes() if nodes is None else nodes  # which node each rank is on
+        self.axis = axis  # of a mesh, as "tp"
         self.network = network  # what "auto" predicts with
         self._hops = Hops(transport.duplicate(), recorder, name, self.nodes)
         self._checked = transport if transport.ledger is not None else None
         self._splits = 0
         self._stands_for = ""  # why a collective's algorithm is not the one asked for
         if recorder is not None:
-            recorder.add_group(name, self._world_ranks)
+            recorder.add_group(name, self._world_ranks, axis)
 
     @property
     def recorder(self) -> Recorder | None:
@@ -76,7 +78,7 @@ class Communicator(Messages):
         check_array("bcast", x)
         self._check_root("bcast", root)
         chosen = self._choose("bcast", algorithm, x)
-        with _Call(self, "bcast", x, chosen, root=root):
+        with _Call(self, "bcast", x, chosen, root=root, given=x if self.rank == root else None):
             if chosen == "native":
                 self._native("bcast", x, x, root=root)
             else:
@@ -163,7 +165,7 @@ class Communicator(Messages):
         whole = blocks(out.shape, out.dtype, self.size)
         check_mine("allgather", self.rank, x, whole)
         chosen = self._choose("allgather", algorithm, out)
-        with _Call(self, "allgather", out, chosen):
+        with _Call(self, "allgather", out, chosen, given=x):
             x = x.copy() if overlap(x, out) else x
             if chosen == "native":
                 self._native("allgather", x, out, lengths=whole.lengths)
@@ -189,7 +191,7 @@ class Communicator(Messages):
         check_mine("gather", self.rank, x, whole)
         out = result("gather", x, out, whole.shape) if self.rank == root else None
         chosen = self._choose("gather", algorithm, whole)
-        with _Call(self, "gather", whole, chosen, root=root):
+        with _Call(self, "gather", whole, chosen, root=root, given=x):
             x = x.copy() if out is not None and overlap(x, out) else x
             if chosen == "native":
                 self._native("gather", x, out, root=root, lengths=whole.lengths)
@@ -209,13 +211,13 @@ class Communicator(Messages):
         if self.rank == root:
             check_blocks("scatter", x)
         header = header_of(x) if self.rank == root else np.empty(HEADER, np.int64)
-        with _Call(self, "bcast", header, "binomial", root=root):
+        with _Call(self, "bcast", header, "binomial", root=root, given=None):
             self._run("bcast", "binomial", header, self._hops, root)
         whole, place = from_header(header, self.size)
         chosen = self._choose("scatter", algorithm, whole)
-        with _Call(self, "scatter", whole, chosen, root=root):
+        x = x if self.rank == root else None
+        with _Call(self, "scatter", whole, chosen, root=root, given=x):
             mine = place.empty(whole.block(self.rank), whole.dtype)
-            x = x if self.rank == root else None
             if chosen == "native":
                 self._native("scatter", x, mine, root=root, lengths=whole.lengths)
             else:
@@ -252,9 +254,10 @@ class Communicator(Messages):
             else:
                 self._run("barrier", chosen, self._hops)
 
-    def split(self, color: int | None, key: int = 0) -> "Communicator | None":
+    def split(self, color: int | None, key: int = 0, axis: str = "") -> "Communicator | None":
         """Ranks that give the same color form a communicator, ordered by (key, rank).
 
+        axis: its name in traces, where it is an axis of a mesh, as "tp"
         returns: it; None for color None.   errors: MessageError for a negative color
         """
         if color is not None and color < 0:
@@ -265,7 +268,8 @@ class Communicator(Messages):
             transport = self._transport.split(color, key)
         if transport is None:
             return None
-        return Communicator(transport, self._recorder, f"{self.name}/{number}:{color}", self.network)
+        name = f"{self.name}/{number}:{color}"
+        return Communicator(transport, self._recorder, name, self.network, axis=axis)
 
     def _choose(self, operation: str, algorithm: str, x: Any) -> str:
         sizes = (x.size, x.dtype.itemsize, self.size, self.network)
@@ -307,14 +311,19 @@ class Communicator(Messages):
 
 
 class _Call:
-    """Records a collective around its hops, which become its children."""
+    """Records a collective around its hops, which become its children.
+
+    x: what tells the size of the call;   given: this rank's input where that is not x
+    """
 
     def __init__(
-        self, comm: Communicator, operation: str, x: Any, algorithm: str, op: str = "", root: int = -1
-    ) -> None:
+        self, comm: Communicator, operation: str, x: Any, algorithm: str, op: str = "", root: int = -1,
+        given: Any = ...,
+    ) -> None:  # fmt: skip
         self._comm, self._recorder, self._checked = comm, comm._recorder, comm._checked
         if self._recorder is not None or self._checked is not None:
             self._what = (operation, x, algorithm, op, root)
+            self._given = x if given is ... else given
             self._site = call_site(sys._getframe(2))
 
     def __enter__(self) -> None:
@@ -322,6 +331,7 @@ class _Call:
             operation, x, algorithm, op, root = self._what
             self._checked.entering(operation, root, op, x, algorithm, self._site)
         if self._recorder is not None:
+            self._values = None if self._given is None else self._recorder.values_of(self._given)
             self._seq, self._start = self._recorder.begin(), self._recorder.clock()
             self._comm._hops.parent = self._seq
 
@@ -337,5 +347,6 @@ class _Call:
             self._seq, operation, self._start, recorder.clock(), comm.name,
             comm._world_ranks[root] if root >= 0 else -1, -1, x.nbytes, CARRIED[x.dtype], x.shape,
             algorithm + comm._stands_for, op, step=recorder.step, site=self._site, scope=recorder.scope_path,
+            values=self._values,
         )  # fmt: skip
         recorder.add(event)

@@ -22,6 +22,9 @@ class GroupTransport:
         self.rank, self.size = self._number[whole.rank], len(ranks)
         self.tag_limit, self.reads_device, self.has_native = whole.tag_limit, whole.reads_device, False
 
+    def pause(self, seconds: float) -> None:
+        self._whole.pause(seconds)
+
     def now(self) -> int:
         return self._whole.now()
 

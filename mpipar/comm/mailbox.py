@@ -85,6 +85,10 @@ class VirtualTransport:
             self._count_computing()
         return int(self.me.clock * 1e9 + 0.5)
 
+    def pause(self, seconds: float) -> None:
+        self.now()
+        self.me.clock += seconds
+
     def _reduced(self, nbytes: int) -> None:
         self.me.clock += nbytes * self.group.topology.gamma
 

@@ -99,6 +99,12 @@ class Messages:
         """This rank's clock in seconds, from any start on; on virtual ranks virtual time from 0 on."""
         return self._transport.now() / 1e9
 
+    def pause(self, seconds: float) -> None:
+        """Do nothing for so long, as a stand-in for computing: on virtual ranks in virtual time."""
+        if not seconds >= 0:
+            raise MessageError(f"pause: {seconds!r} s is no length of time; give a number from 0 on")
+        self._transport.pause(seconds)
+
     def _now(self) -> int:
         return 0 if self._recorder is None else self._recorder.clock()
 

@@ -60,7 +60,7 @@ class MpiTransport:
         self.rank, self.size = comm.rank, comm.size
         self.reads_device = cuda_aware()
         self.tag_limit = comm.Get_attr(MPI.TAG_UB) or 32767
-        self.now = time.monotonic_ns
+        self.now, self.pause = time.monotonic_ns, time.sleep
         comm.Set_errhandler(MPI.ERRORS_RETURN)
 
     def send(self, buffer: np.ndarray, dest: int, tag: int) -> None:

@@ -49,6 +49,7 @@ def run(
     compute: str = "none",
     args: Sequence[Any] = (),
     check: str | None = None,
+    values: bool = False,
 ) -> list[Any]:
     """Call function(world, *args) on so many virtual ranks.   returns: what each rank returned
 
@@ -58,12 +59,13 @@ def run(
     compute: "none", or "measured" to count computing time
     check: off, watch or strict, by default what MPIPAR_CHECK says; beyond 32 ranks only deadlocks
         are told, because ledgers would halve the messages a second
+    values: record the numbers that small messages carry
     errors: DeadlockError where nobody can go on, VerdictError for another mistake in the messages;
         else what the first rank to fail raised, with its number as the attribute `rank`
     """
     job = Job(ranks, topology_of(network), compute, check)
     trace = CommandLine(trace or "") if has_world() else trace
-    results = job.run(lambda rank: function(world(trace), *args))
+    results = job.run(lambda rank: function(world(trace, values), *args))
     for warning in job.warnings:
         print(warning.text, end="", file=sys.stderr)
     return results

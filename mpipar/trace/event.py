@@ -41,14 +41,15 @@ class Event(msgspec.Struct, tag_field="kind", tag="event", omit_defaults=True, g
     step: int = -1  # training step
     site: str = ""  # file:line of the call
     scope: str = ""  # path of named stretches, as "train/forward"
-    values: list | None = None  # the numbers carried, on request and for small arrays; or "nan", "inf"
+    values: list | None = None  # the numbers carried (of a collective: given), on request; or "nan", "inf"
 
 
-class Group(msgspec.Struct, tag_field="kind", tag="group"):
-    """A communicator this rank belongs to: its id and its members' world ranks."""
+class Group(msgspec.Struct, tag_field="kind", tag="group", omit_defaults=True):
+    """A communicator this rank belongs to: its id, its members' world ranks, its axis of a mesh."""
 
     comm: str
     ranks: list[int]
+    axis: str = ""  # "dp", "tp", "pp"; "" where it is no axis
 
 
 class Header(msgspec.Struct, tag_field="kind", tag="header"):

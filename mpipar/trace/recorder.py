@@ -86,8 +86,8 @@ class Recorder:
         if len(self._rows) > self._rows_kept:
             self.flush()
 
-    def add_group(self, comm: str, ranks: list[int]) -> None:
-        self._rows.append(Group(comm, ranks))
+    def add_group(self, comm: str, ranks: list[int], axis: str = "") -> None:
+        self._rows.append(Group(comm, ranks, axis))
 
     def values_of(self, x: Any) -> list | None:
         """The numbers of a small array in one row where values are kept, else None.

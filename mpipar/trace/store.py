@@ -24,6 +24,7 @@ class RankTrace:
     rank: int
     events: list[Event] = field(default_factory=list)
     groups: dict[str, list[int]] = field(default_factory=dict)
+    axes: dict[str, str] = field(default_factory=dict)  # communicator -> axis of the mesh, where it is one
     header: Header | None = None
     footer: Footer | None = None
 
@@ -44,6 +45,14 @@ class Trace:
         merged: dict[str, list[int]] = {}
         for rank in self.ranks.values():
             merged.update(rank.groups)
+        return merged
+
+    @property
+    def axes(self) -> dict[str, str]:
+        """The axis of the mesh that a communicator is, for those that are one."""
+        merged: dict[str, str] = {}
+        for rank in self.ranks.values():
+            merged.update(rank.axes)
         return merged
 
     def events(self) -> Iterator[tuple[int, Event]]:
@@ -168,6 +177,8 @@ def _take(row: Row, trace: RankTrace) -> None:
         trace.events.append(row)
     elif isinstance(row, Group):
         trace.groups[row.comm] = row.ranks
+        if row.axis:
+            trace.axes[row.comm] = row.axis
     elif isinstance(row, Header):
         trace.header = row
     else:

@@ -1,11 +1,14 @@
 """Point-to-point messages on several ranks."""
 
+import time
+
 import numpy as np
 import pytest
 from ranks import ranks
 
 from mpipar.arrays import asarray, to_host
 from mpipar.comm import ANY_SOURCE, ANY_TAG
+from mpipar.comm.virtual import run
 from mpipar.errors import DTypeError, MessageError
 
 DTYPES = "? b h i l q B H I L Q e f d".split()
@@ -122,3 +125,23 @@ def test_peers_tags_and_types_that_cannot_be(world):
     for call, error, text in cases:
         with pytest.raises(error, match=text):
             call()
+
+
+def test_a_pause_passes_on_the_virtual_clock_only():
+    def program(world):
+        before = world.wtime()
+        world.pause(1000.0 * world.rank)
+        return world.wtime() - before
+
+    start = time.perf_counter()
+    assert run(program, 3) == [0.0, 1000.0, 2000.0]
+    assert time.perf_counter() - start < 100
+    with pytest.raises(MessageError, match=r"pause: -1 s is no length of time"):
+        run(lambda world: world.pause(-1), 1)
+
+
+@ranks(2)
+def test_a_pause_takes_its_time(world):
+    before = world.wtime()
+    world.pause(0.01)
+    assert world.wtime() - before >= 0.0099

@@ -7,13 +7,13 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mpipar import failure
+from mpipar.cli import bench, trace
+from mpipar.cli.options import Json, ranks_option
 from mpipar.errors import LaunchError, MpiparError
 from mpipar.settings import settings
 
@@ -23,24 +23,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-trace_app = typer.Typer(help="Read the trace of a run.", no_args_is_help=True)
-app.add_typer(trace_app, name="trace")
-bench_app = typer.Typer(help="Measure what things cost here.", no_args_is_help=True)
-app.add_typer(bench_app, name="bench")
-
-
-def _count(text: str) -> int:
-    if not str(text).isdecimal():
-        raise LaunchError(f"-n {text} is no number of ranks; give a whole number from 1 on")
-    return int(text)
-
-
-def _ranks(meaning: str) -> typer.models.OptionInfo:
-    return typer.Option("-n", "--ranks", parser=_count, metavar="N", help=meaning)
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Save = Annotated[bool, typer.Option("--save", help="Keep the result beside mpipar/bench.")]
+app.add_typer(trace.app, name="trace")
+app.add_typer(bench.app, name="bench")
 
 
 # what follows the script is the script's, also --help and -n
@@ -53,7 +37,7 @@ UsageMistake = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__
 def run(
     context: typer.Context,
     script: Annotated[str, typer.Argument(help="A Python script; what follows is passed to it.")],
-    ranks: Annotated[int, _ranks("How many ranks to start.")] = 4,
+    ranks: Annotated[int, ranks_option("How many ranks to start.")] = 4,
     mpirun: Annotated[str | None, typer.Option(help="The mpirun to use; default: the environment's.")] = None,
     hostfile: Annotated[str | None, typer.Option(help="A file that names the hosts to use.")] = None,
 ) -> None:
@@ -77,7 +61,7 @@ def run(
 def sim(
     context: typer.Context,
     script: Annotated[str, typer.Argument(help="A Python script; what follows is passed to it.")],
-    ranks: Annotated[int, _ranks("How many virtual ranks.")] = 4,
+    ranks: Annotated[int, ranks_option("How many virtual ranks.")] = 4,
     network: Annotated[
         str | None, typer.Option(help="A TOML file of links and their times; default: one node.")
     ] = None,
@@ -101,7 +85,7 @@ def sim(
 @app.command()
 def calibrate(
     as_json: Json = False,
-    ranks: Annotated[int, _ranks("How many ranks; two of them measure.")] = 2,
+    ranks: Annotated[int, ranks_option("How many ranks; two of them measure.")] = 2,
     mpirun: Annotated[str | None, typer.Option(help="The mpirun to use; default: the environment's.")] = None,
 ) -> None:
     """Measure this machine's messages, so that algorithm="auto" chooses by them from then on."""
@@ -137,67 +121,6 @@ def doctor(
     raise typer.Exit(code=int(any(finding.state == "missing" for finding in findings)))
 
 
-@bench_app.command("checks")
-def bench_checks(
-    pairs: Annotated[int, typer.Option(min=1, help="Pairs of runs, with checking off and on.")] = 7,
-    batches: Annotated[int, typer.Option(min=1, help="Batches of a run, the fastest of which counts.")] = 50,
-    calls: Annotated[int, typer.Option(min=1, help="Calls of a batch.")] = 200,
-    as_json: Json = False,
-    save: Save = False,
-) -> None:
-    """What MPIPAR_CHECK=watch adds to a small message and to a small collective."""
-    from mpipar.bench import checks
-
-    _bench("checks", checks.table, checks.measure(pairs, batches, calls), as_json, save)
-
-
-@bench_app.command("virtual")
-def bench_virtual(
-    ranks: Annotated[int, _ranks("How many virtual ranks exchange messages.")] = 32,
-    steps: Annotated[int, typer.Option(min=1, help="Messages that each of them sends.")] = 4000,
-    ring_ranks: Annotated[int, typer.Option(min=1, help="Ranks of the ring allreduce.")] = 1024,
-    as_json: Json = False,
-    save: Save = False,
-) -> None:
-    """Messages a second on virtual ranks, and the time and memory of a large ring."""
-    from mpipar.bench import virtual
-
-    _bench("virtual", virtual.table, virtual.measure(ranks, steps, ring_ranks), as_json, save)
-
-
-def _bench(name: str, table: Callable, result: dict, as_json: bool, save: bool) -> None:
-    """Show a measurement with the machine it belongs to."""
-    from mpipar.bench import results
-    from mpipar.view import console, readable_path
-
-    result = {"machine": results.machine(), **result}
-    if as_json:
-        print(json.dumps(result, indent=2))
-    else:
-        screen = console()
-        screen.print(table(result), highlight=False)
-        screen.print(results.describe(result["machine"]), style="dim", highlight=False)
-    if save:
-        path = results.save(name, result)
-        print(f"kept in {readable_path(path)}", file=sys.stderr)
-
-
-@trace_app.command("summary")
-def trace_summary(
-    folder: Annotated[Path, typer.Argument(help="The trace folder.")], as_json: Json = False
-) -> None:
-    """The messages of a run by kind: count, bytes, time, and bytes against the lower bound."""
-    from mpipar.trace import read
-    from mpipar.view import console, print_summary, summary_rows
-
-    trace = read(folder)
-    if as_json:
-        report = {"size": trace.size, "kinds": summary_rows(trace), "problems": trace.problems}
-        print(json.dumps(report, indent=2))
-    else:
-        print_summary(trace, console())
-
-
 def main() -> None:
     """Entry point of the `mpipar` command."""
     try:
@@ -227,8 +150,3 @@ def _explain(error: Exception) -> None:
     text = " ".join(error.format_message().split()).rstrip(".?").replace(". Did you", "; did you")
     where = error.ctx.command_path if getattr(error, "ctx", None) else "mpipar"
     print(f"mpipar: {text[:1].lower()}{text[1:]}; see {where} --help", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    failure.install()
-    main()
