@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ranks import run_python, run_ranks
 
@@ -15,6 +16,7 @@ QUICK = {  # arguments that keep a test short
     "03_ring_allreduce": [],
     "04_data_parallel": ["--epochs", "2"],
     "05_collectives": ["--repeats", "2", "--virtual", "16"],
+    "06_reading_traces": ["--steps", "3"],
 }
 
 
@@ -192,6 +194,50 @@ def test_a_run_within_a_run_leaves_its_trace_alone(tmp_path):
     finished = run_python(["-m", "mpipar.cli", "sim", "-n", "3", *script], MPIPAR_TRACE=trace)
     assert finished.returncode == 0, finished.stderr
     assert read(trace).size == 3 and read(trace).problems == []
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_the_analysis_finds_the_injected_faults_also_on_real_ranks(size, tmp_path):
+    output = run("06_reading_traces", size, tmp_path / "trace")
+    assert "these are the injected faults: yes\n" in output
+    assert "C: unneeded: 8 times bcast\n" in output
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_culprits_are_drawn_by_lot_and_found(seed, tmp_path):
+    script = [str(FOLDER / "06_reading_traces.py"), "--seed", str(seed), "--trace", str(tmp_path / "t")]
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", "5", *script])
+    assert "these are the injected faults: yes" in finished.stdout, finished.stderr
+    found = re.search(r"the others wait for rank (\d)\s.*waits for rank (\d) to send", finished.stdout, re.S)
+    lot = np.random.default_rng([seed, 5])
+    assert [int(rank) for rank in found.groups()] == [lot.integers(5), lot.integers(1, 5)]
+    losses = re.findall(r"last loss (\d\.\d+)", finished.stdout)
+    assert len(losses) == 3 and len(set(losses)) == 1
+
+
+def test_the_answers_can_be_kept_back(tmp_path):
+    script = [
+        str(FOLDER / "06_reading_traces.py"),
+        "--no-answers",
+        "--steps",
+        "2",
+        "--trace",
+        str(tmp_path / "t"),
+    ]
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", "3", *script])
+    assert "Find the faults:" in finished.stdout, finished.stderr
+    assert "unneeded" not in finished.stdout and "injected" not in finished.stdout
+
+
+def test_each_fault_can_be_chosen_alone(tmp_path):
+    """The time of a step by hand: 4 ms to compute, 8 ms to log; slow adds 8 ms, late adds 8 ms."""
+    took = {}
+    for fault in ("none", "slow", "late", "extra"):
+        script = [str(FOLDER / "06_reading_traces.py"), "--fault", fault, "--trace", "0"]
+        finished = run_python(["-m", "mpipar.cli", "sim", "-n", "3", *script])
+        assert finished.returncode == 0, finished.stderr
+        took[fault] = [round(float(ms) / 8) for ms in re.findall(r", ([\d.]+) ms", finished.stdout)]
+    assert took == {"none": [12, 12, 12], "slow": [20, 12, 12], "late": [12, 20, 12], "extra": [12, 12, 12]}
 
 
 def test_a_wrong_argument_is_reported_once(tmp_path):
