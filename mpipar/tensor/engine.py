@@ -36,7 +36,7 @@ Vjp = Callable[[Any], tuple[Any, ...]]  # may hold None for a parent without req
 # The name of the module that computes, kept by its operations for traces; None inside no_grad, where
 # no graph is kept. A context variable and not a global: virtual ranks share a process, each has its own.
 computing: ContextVar[str | None] = ContextVar("computing", default="")
-
+_between: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("between", default=())
 _computed = count(1)  # numbers operations in the order of the program
 
 
@@ -48,6 +48,16 @@ def no_grad():
         yield
     finally:
         computing.reset(token)
+
+
+@contextmanager
+def between_operations(call: Callable[[], None]):
+    """Inside, backward calls call() after each operation, so that it can do something beside."""
+    token = _between.set((*_between.get(), call))
+    try:
+        yield
+    finally:
+        _between.reset(token)
 
 
 class Tensor:
@@ -182,6 +192,8 @@ class Tensor:
                     parent._accumulate(pending.pop(key))
                 else:
                     heappush(ready, (-parent.order, parent))
+            for call in _between.get():
+                call()
 
     def _seed(self, grad: Any) -> Any:
         if not self.requires_grad:

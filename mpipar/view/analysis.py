@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from mpipar.cost import busiest_rank_bytes
-from mpipar.trace import COLLECTIVES, Event, Trace, collective_calls
+from mpipar.trace import COLLECTIVES, STARTED, Event, Trace, collective_calls
 from mpipar.view.blocking import MESSAGES, requests, stays
 from mpipar.view.timeline import spans
 
@@ -28,7 +28,7 @@ class Kind:
     calls: int = 0  # of a collective: counted once, not once a rank
     messages: int = 0
     bytes: int = 0  # sent
-    nanoseconds: Fraction = Fraction(0)  # inside its calls, a rank, averaged; of isend, irecv: in waits
+    nanoseconds: Fraction = Fraction(0)  # inside its calls, a rank, averaged; of what was started: in waits
     share: float = 0.0  # of a rank's time, averaged
     busiest: int = 0  # the most bytes that one rank sent or received: in a call, summed over the calls
     busiest_nanoseconds: int = 0  # that these ranks spent in these calls
@@ -49,10 +49,15 @@ class Kind:
     def bandwidth(self) -> float | None:
         """Bytes a second of the busiest rank while it was in the call, so with its waiting.
 
-        None where no bytes were seen, and for isend and irecv, which travel outside their calls.
+        None where no bytes were seen, and for what is started, and travels outside its calls.
         """
         moved = self.bytes if self.is_copy else self.busiest
-        known = self.seen and moved and self.busiest_nanoseconds and not self.name.startswith("isend")
+        known = (
+            self.seen
+            and moved
+            and self.busiest_nanoseconds
+            and self.name.split()[0] not in STARTED | {"isend,"}
+        )
         return moved / self.busiest_nanoseconds * 1e9 if known else None
 
 
@@ -121,11 +126,13 @@ def _kind(event: Event, collectives: dict[int, Event]) -> str | None:
         return f"{event.op} {event.algorithm}"
     if event.op == "copy":
         return f"copy {event.algorithm}"
+    parent = collectives.get(event.parent)
+    if event.op == "wait" and parent is not None:
+        return f"{parent.op} {parent.algorithm}"
     if event.op not in MESSAGES:
         return None
     if event.parent < 0:
         return "send, recv" if event.op in ("send", "recv") else "isend, irecv"
-    parent = collectives.get(event.parent)
     # a killed rank leaves hops whose collective never ended
     return "unfinished collective" if parent is None else f"{parent.op} {parent.algorithm}"
 

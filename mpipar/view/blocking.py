@@ -1,16 +1,17 @@
 """When a rank is inside a call that may block: what is left of its time is computing.
 
 Blocking are send, recv, a wait, a collective and a copy, where they are not part of another call;
-the messages of a collective belong to it. A sendrecv is recorded as a send and a receive that
-begin together, and is one stay.
+the messages of a collective belong to it. A started collective blocks only in the wait for it. A
+sendrecv is recorded as a send and a receive that begin together, and is one stay.
 """
 
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from mpipar.trace import COLLECTIVES, Event, RankTrace, Trace
+from mpipar.trace import COLLECTIVES, STARTED, Event, RankTrace, Trace
 
-BLOCKING = COLLECTIVES | {"send", "recv", "wait", "copy"}
+BLOCKING = COLLECTIVES - STARTED | {"send", "recv", "wait", "copy"}
+REQUESTS = STARTED | {"isend", "irecv"}
 MESSAGES = frozenset(("send", "recv", "isend", "irecv"))
 
 
@@ -49,8 +50,8 @@ def stays(trace: Trace) -> dict[int, list[Stay]]:
 
 
 def requests(of: RankTrace) -> dict[int, Event]:
-    """isend and irecv by seq, which is what their waits name as parent."""
-    return {event.seq: event for event in of.events if event.op in ("isend", "irecv")}
+    """What was started, by seq, which is what the waits for it name as parent: isend, irecv, iallreduce."""
+    return {event.seq: event for event in of.events if event.op in REQUESTS}
 
 
 def _stays(of: RankTrace) -> list[Stay]:

@@ -263,6 +263,7 @@ def _goal(call: rerun.Call, chunks: list[tuple[int, int]]) -> list[list[int]]:
         at_root, own = rank == call.root, owner[chunk] == rank
         return {
             "allreduce": everybody,
+            "iallreduce": everybody,
             "reduce": everybody * at_root,
             "reduce_scatter": everybody * own,
             "scan": (2 << rank) - 1,

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mpipar.trace import COLLECTIVES, Event, Trace, pair_messages
+from mpipar.trace import COLLECTIVES, STARTED, Event, Trace, pair_messages
 from mpipar.view.files import write_file
 from mpipar.view.steps import groups
 
@@ -153,7 +153,7 @@ def _slice(group: list[Event], origin: int) -> _Slice:
     first, last = group[0], group[-1]
     name, category = first.op, first.op
     if first.op in COLLECTIVES:
-        name, category = f"{first.op} {first.algorithm}", "collective"
+        name, category = f"{first.op} {first.algorithm}", "request" if first.op in STARTED else "collective"
     elif first.op == "scope":
         name = first.scope.rpartition("/")[2]
     elif first.op == "copy":

@@ -19,7 +19,7 @@ from mpipar.settings import CommandLine
 
 MOST_RANKS = 64  # bits of the largest whole number that NumPy can hold
 MOST_BYTES = 256 << 20
-REDUCTIONS = ("allreduce", "reduce", "reduce_scatter", "scan")
+REDUCTIONS = ("allreduce", "iallreduce", "reduce", "reduce_scatter", "scan")
 COMM, ADD = object(), object()  # stand in an algorithm's arguments for what only the rank can make
 BLOCKS = ("reduce_scatter", "allgather", "gather", "scatter", "alltoall")
 
@@ -190,7 +190,10 @@ def run_on(call: Call, given: list[Any], add: Any, look: Callable, read: Callabl
         log.begun = look(flat)
         algorithm = collectives.ALGORITHMS[call.operation][call.algorithm].run
         comm = Observer(world, log, call.nodes, range(world.size))
-        algorithm(*(comm if a is COMM else add if a is ADD else a for a in args))
+        steps = algorithm(*(comm if a is COMM else add if a is ADD else a for a in args))
+        for requests in steps or ():  # of a started collective, which is a generator
+            for request in requests:
+                request.wait()
         log.settle()
         return log
 
@@ -204,7 +207,7 @@ def _arguments(call: Call, mine: Any, rank: int) -> tuple[list[Any], Any]:
     block = slice(begin[rank], begin[rank + 1])
     flat = np.array(mine)
     match call.operation:
-        case "allreduce" | "scan":
+        case "allreduce" | "iallreduce" | "scan":
             return [flat, COMM, ADD], flat
         case "reduce":
             return [flat, COMM, ADD, call.root], flat

@@ -16,10 +16,10 @@ call. What is left of a call is transfer.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mpipar.trace import COLLECTIVES, Event, Trace, collective_calls, pair_messages
+from mpipar.trace import COLLECTIVES, STARTED, Event, Trace, collective_calls, pair_messages
 from mpipar.view.blocking import Stay, requests, stays
 
-ALL_WITH_ALL = frozenset(("allreduce", "allgather", "reduce_scatter", "alltoall", "barrier", "split"))
+ALL_WITH_ALL = STARTED | {"allreduce", "allgather", "reduce_scatter", "alltoall", "barrier", "split"}
 LATE_SENDER, LATE_RECEIVER, COLLECTIVE = "late sender", "late receiver", "collective"
 
 Message = tuple[int, Event]  # the rank and its side of a message
@@ -96,10 +96,10 @@ class _Search:
     def _of_event(self, rank: int, event: Event) -> Iterator[Wait]:
         if event.op == "copy":
             return
-        if event.op in COLLECTIVES:
-            yield from self._of_collective(rank, event)
-            return
         side = self.requests[rank].get(event.parent) if event.op == "wait" else event
+        if side is not None and side.op in COLLECTIVES:
+            yield from self._of_collective(rank, event, side)
+            return
         if side is None or (rank, side.seq) not in self.partners:
             self.unknown.append(Unknown(rank, event, "the other side of the message is not in the trace"))
             return
@@ -109,11 +109,12 @@ class _Search:
             request = None if side is event else side
             yield Wait(rank, event.start, other.start, cause, peer, event, other, request)
 
-    def _of_collective(self, rank: int, event: Event) -> Iterator[Wait]:
-        part = self.parts[rank, event.seq]
+    def _of_collective(self, rank: int, event: Event, call: Event) -> Iterator[Wait]:
+        """The wait of `event`: the call itself, or the wait for a started one."""
+        part = self.parts[rank, call.seq]
         first = next((r, e.seq) for r, e in part.items())  # names the call, whichever rank asks
         if first not in self.depends:
-            self.depends[first] = self._dependences(event, part)
+            self.depends[first] = self._dependences(call, part)
         needed = self.depends[first]
         if isinstance(needed, int):
             self.unknown.append(Unknown(rank, event, f"the trace lacks this call on rank {needed}"))
@@ -121,7 +122,8 @@ class _Search:
         culprit, other = needed[rank]
         until = min(other.start, event.end)
         if culprit != rank and until > event.start:
-            yield Wait(rank, event.start, until, COLLECTIVE, culprit, event, other)
+            request = None if call is event else call
+            yield Wait(rank, event.start, until, COLLECTIVE, culprit, event, other, request)
 
     def _dependences(self, event: Event, part: dict[int, Event]) -> dict[int, Message] | int:
         """For each rank the last to call among those it depends on; or a rank whose call is lacking."""

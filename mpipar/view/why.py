@@ -156,8 +156,8 @@ def _loss_sentence(loss: Loss, why: Why) -> str:
     of_time = f"{percent(share)} of {'their' if many else 'its'} time"
     times = "" if loss.times.total() == 1 else f" ({loss.times.total()} times{' in all' if many else ''})"
     call = call_text(wait.event, wait.request, len(loss.tags) == 1)
-    if call == call_name(wait.event) and wait.cause == COLLECTIVE:
-        awaited = f"to call it, in {call}"
+    if wait.cause == COLLECTIVE:
+        awaited = f"to {'call' if wait.request is None else 'start'} it, in {call}"
     else:
         awaited = f"to {'send' if wait.cause == LATE_SENDER else 'receive'}, in {call}"
     waited = f"waited {readable_time(mean)}{' on average' if many else ''} ({of_time})"

@@ -8,7 +8,7 @@ from mpipar.arrays import asarray, to_host
 from mpipar.comm.collectives import ALGORITHMS
 from mpipar.comm.network import Link, Topology
 from mpipar.comm.virtual import run
-from mpipar.trace import read
+from mpipar.trace import STARTED, read
 from mpipar.view import contributions, rerun
 from mpipar.view.contributions import Replayer, replay
 
@@ -25,11 +25,12 @@ def replay_of(folder, program, ranks, number=1, network=None, values=True):
 
 def call(world, operation, algorithm, rows=2):
     """One call on rows·p numbers (and one more where blocks may differ), rank r's being r·100 + i."""
-    uneven = operation in ("allreduce", "reduce", "bcast", "scan", "reduce_scatter", "scatter")
+    uneven = operation in ("allreduce", "iallreduce", "reduce", "bcast", "scan", "reduce_scatter", "scatter")
     n = rows if operation in ("allgather", "gather") else rows * world.size + uneven
     x = asarray(np.arange(n) + 100.0 * world.rank)
     root = {"root": world.size - 1} if operation in ROOTED else {}
-    return getattr(world, operation)(x, algorithm=algorithm, **root)
+    made = getattr(world, operation)(x, algorithm=algorithm, **root)
+    return made.wait() if operation in STARTED else made
 
 
 @pytest.mark.parametrize("p", [1, 2, 3, 4, 5, 7, 8])
