@@ -80,7 +80,7 @@ def kinds(trace: Trace) -> list[Kind]:
                 continue
             key = (name, axes.get(event.comm, ""))
             kind = found.setdefault(key, Kind(*key))
-            if event.op not in COLLECTIVES:
+            if event.op not in COLLECTIVES and event.op != "wait":
                 _count_message(kind, event, rank, ports[key, call_of.get((rank, event.parent))])
             if kind.is_copy:
                 times[key][rank] += event.end - event.start

@@ -5,6 +5,7 @@ own account of what it has drawn, and is held against the trace, the pixels and 
 """
 
 import json
+import os
 import shutil
 import time
 from itertools import product
@@ -41,9 +42,10 @@ def program(world):
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(tmp_path_factory):
+    own = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path_factory.mktemp("config"))}
     with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS, env=own)
         yield browser
         browser.close()
 
