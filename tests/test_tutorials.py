@@ -17,6 +17,8 @@ QUICK = {  # arguments that keep a test short
     "04_data_parallel": ["--epochs", "2"],
     "05_collectives": ["--repeats", "2", "--virtual", "16"],
     "06_reading_traces": ["--steps", "3"],
+    "07_tensor_parallel": [],
+    "08_mesh": ["--steps", "4"],
 }
 
 
@@ -249,3 +251,34 @@ def test_a_wrong_argument_is_reported_once(tmp_path):
 def test_without_a_trace_it_says_so(tmp_path):
     output = run("01_gradients", 2, "0", "--weights", "10")
     assert "no trace was recorded" in output
+
+
+@pytest.mark.parametrize(
+    ("mistake", "verdict"),
+    [
+        ("none", r"equal \(largest relative difference \S+e-1[4-7] in "),
+        ("bias", r"the output of b in step 1, on ranks 0, 1, 2, by .* the bias \(it is added 3 times"),
+        ("conjugate", r"the gradient of b\.weight in step 1, .* not reduced \(each tp rank has its own part"),
+    ],
+)
+def test_a_layer_of_ones_own_is_certified_and_its_mistake_named(mistake, verdict):
+    script = [str(FOLDER / "07_tensor_parallel.py"), "--trace", "0", "--mistake", mistake]
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", "3", *script])
+    assert finished.returncode == 0, finished.stderr
+    said = " ".join(line.removeprefix("[0]").strip() for line in finished.stdout.splitlines())
+    assert re.search(verdict, said), said
+    assert said.count("wrong by") == len(re.findall(r"without a message +wrong by", said)) == 2
+
+
+@pytest.mark.parametrize("sequence", [False, True])
+def test_the_mesh_predicts_its_messages_learns_and_is_certified(sequence, tmp_path):
+    flag = ["--sequence"] if sequence else ["--no-sequence"]
+    script = [str(FOLDER / "08_mesh.py"), "--trace", str(tmp_path / "trace"), *flag]
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", "4", *script])
+    assert finished.returncode == 0, finished.stderr
+    output = finished.stdout
+    losses = [float(number) for number in re.findall(r"loss (\d\.\d+)", output)]
+    assert losses[-1] < losses[0] - 0.2
+    assert "along dp: 1 collective a step" in output
+    assert ("along tp: 13 collectives a step" in output) != sequence
+    assert "dp=2 × tp=2 against one rank alone: equal (largest relative difference" in output

@@ -64,6 +64,7 @@ class Communicator(Messages):
         self._under_way = UnderWay(self)
         self._splits = 0
         self._stands_for = ""  # why a collective's algorithm is not the one asked for
+        self.seconds = 0.0  # that this rank has spent in collectives and in waits for started ones
         if recorder is not None:
             recorder.add_group(name, self._world_ranks, axis)
 
@@ -365,6 +366,7 @@ class _Call:
             self._site = call_site(sys._getframe(2))
 
     def __enter__(self) -> None:
+        self._entered = self._comm._transport.now()
         if self._checked is not None:
             operation, x, algorithm, op, root = self._what
             self._checked.entering(operation, root, op, x, algorithm, self._site)
@@ -377,6 +379,7 @@ class _Call:
 
     def __exit__(self, error: object, *_: object) -> None:
         recorder, comm = self._recorder, self._comm
+        comm.seconds += (comm._transport.now() - self._entered) / 1e9
         comm._hops.phase = ""
         if self._checked is not None and error is None:
             self._checked.left()

@@ -60,7 +60,7 @@ class Started:
 
     def wait(self) -> Any:
         """Block until it is done on this rank.   returns: out"""
-        recorder = self._comm.recorder
+        recorder, entered = self._comm.recorder, self._comm._transport.now()
         if self._taken:
             return self._call.out
         if recorder is None:
@@ -70,6 +70,7 @@ class Started:
             self._home.finish(self)
             record_wait(self._comm, seq, start, self._hops.parent, call_site(sys._getframe(1)))
         self._take_result()
+        self._comm.seconds += (self._comm._transport.now() - entered) / 1e9
         return self._call.out
 
     def test(self) -> bool:
