@@ -20,10 +20,10 @@ import numpy as np
 
 from mpipar.comm.collectives import ALGORITHMS
 from mpipar.comm.collectives.chunks import starts
-from mpipar.trace import Event, Trace
+from mpipar.trace import MESSAGES, SENDS, Event, Trace
 from mpipar.view import rerun
 from mpipar.view.calls import CallInfo, call_list
-from mpipar.view.steps import MESSAGES, SENDS, Hop, hops
+from mpipar.view.steps import Hop, hops
 
 __all__ = ["CallInfo", "Frame", "FrameHop", "Replay", "Replayer", "call_list", "replay"]
 

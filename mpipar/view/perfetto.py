@@ -19,11 +19,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mpipar.trace import COLLECTIVES, STARTED, Event, Trace, pair_messages
+from mpipar.trace import COLLECTIVES, RECEIVES, REQUESTS, SENDS, STARTED, Event, Trace, pair_messages
 from mpipar.view.files import write_file
 from mpipar.view.steps import groups
 
-REQUESTS = ("isend", "irecv")
 PROGRAM = 1  # tid of a rank's first track; its requests' are 2, 3, …
 DETAILS = ("shape", "tag", "comm", "phase", "algorithm", "reduction", "step", "micro", "values")
 
@@ -121,7 +120,7 @@ def _edges(rank: int, events: list[Event], messages: dict, origin: int) -> list[
     for group in groups(_in_order(events)):
         slice = _slice(group, origin)
         for event in group:
-            side = "receives" if event.op in ("recv", "irecv") else "sends"
+            side = "receives" if event.op in RECEIVES else "sends"
             setattr(slice, side, messages.get((rank, event.seq), 0))
         while open_slices and not _is_inside(slice, open_slices[-1]):
             close_last()
@@ -161,7 +160,7 @@ def _slice(group: list[Event], origin: int) -> _Slice:
     elif len(group) == 2:
         name, category = f"sendrecv → {first.peer}, ← {last.peer}", "message"
     elif first.op != "wait":
-        name = f"{first.op} {'→' if first.op in ('send', 'isend') else '←'} {first.peer}"
+        name = f"{first.op} {'→' if first.op in SENDS else '←'} {first.peer}"
         category = "request" if first.op in REQUESTS else "message"
     end = max(event.end for event in group)
     return _Slice(name, category, group, first.start - origin, max(end, first.start) - origin)
