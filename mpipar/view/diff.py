@@ -95,7 +95,9 @@ def print_difference(found: Difference, console: Console, limit: int = 0) -> Non
             "each rank makes the same calls and sends the same messages, in another order", **AS_IT_IS
         )
     else:
+        console.print()
         console.print(_kinds_table(changed[:limit] if limit else changed))
+        console.print()
     lines = [
         f"rank {t['rank']} sends {t['reference_messages']} messages, {readable_bytes(t['reference_bytes'])}, "
         f"in the reference; {t['mine_messages']}, {readable_bytes(t['mine_bytes'])}, in yours"

@@ -8,7 +8,7 @@ holds then: the darker, the more of those it is to hold in the end; framed where
 import math
 from itertools import pairwise
 
-from mpipar.view.contributions import Frame, FrameHop, Replay
+from mpipar.view.frames import Frame, FrameHop, Replay
 from mpipar.view.shapes import (
     BLUE,
     FONT,

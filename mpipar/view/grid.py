@@ -9,7 +9,8 @@ from rich.text import Text
 from mpipar.errors import TraceError
 from mpipar.trace import Trace
 from mpipar.view.calls import CallInfo
-from mpipar.view.contributions import Frame, Replay, Replayer
+from mpipar.view.contributions import Replayer
+from mpipar.view.frames import Frame, Replay
 from mpipar.view.steps import readable_values
 from mpipar.view.units import readable_bytes, readable_count
 
