@@ -17,15 +17,18 @@ QUICK = {  # arguments that keep a test short
     "03_ring_allreduce": [],
     "04_data_parallel": ["--epochs", "2"],
     "05_collectives": ["--repeats", "2", "--virtual", "16"],
-    "06_reading_traces": [],
+    "06_reading_traces": ["--steps", "3"],
 }
-WHOLE = {("04_data_parallel", 4)}  # runs whose tests ask for more than a short one
 
 
 def run(name, size, trace, *arguments):
     finished = run_ranks(size, [str(FOLDER / f"{name}.py"), "--trace", str(trace), *arguments])
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
+
+
+# runs of which a test asks more than a short one tells
+WHOLE = {("04_data_parallel", 4), ("06_reading_traces", 2), ("06_reading_traces", 4)}
 
 
 @pytest.fixture(scope="module")
