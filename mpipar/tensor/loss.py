@@ -6,9 +6,9 @@ reduction: "mean" over what was predicted, or "sum", which micro-batches and ran
 from typing import Any
 
 from mpipar.arrays import xp
-from mpipar.errors import LabelError, OptionError, ShapeError
+from mpipar.errors import ShapeError
 from mpipar.tensor.broadcast import operands
-from mpipar.tensor.checks import check_ids, check_tensors, constant
+from mpipar.tensor.checks import check_labels, check_reduction
 from mpipar.tensor.engine import Tensor
 
 
@@ -24,28 +24,14 @@ def cross_entropy(
     errors: LabelError for the first label out of range, or when nothing is left to average;
       ShapeError, DTypeError, OptionError
     """
-    check_tensors("cross_entropy", logits)
-    labels = constant("cross_entropy", "the labels", labels)
-    if logits.ndim == 0 or labels.shape != logits.shape[:-1] or logits.shape[-1] == 0:
-        raise ShapeError(
-            f"cross_entropy: logits {logits.shape} and labels {labels.shape} do not fit; "
-            "labels have the logits' shape without the last dim, the classes"
-        )
-    classes = logits.shape[-1]
-    count = check_ids("cross_entropy", "label", labels, 0, classes, "classes", ignore=ignore_index)
-    if _is_mean("cross_entropy", reduction) and count == 0:
-        raise LabelError(
-            f"cross_entropy: the mean of no rows: none of {labels.size} labels differs from "
-            f'ignore_index {ignore_index}; use reduction="sum"'
-        )
-    weight = 1 / count if reduction == "mean" else 1.0
+    labels, count, weight = check_labels("cross_entropy", logits, labels, reduction, ignore_index)
     rows = xp.arange(labels.size)
     target = labels.reshape(-1)
     ignores = count < labels.size
     if ignores:
         kept = target != ignore_index
         target = xp.where(kept, target, 0)
-    p = logits.data.reshape(labels.size, classes)
+    p = logits.data.reshape(labels.size, logits.shape[-1])
     p = p - p.max(axis=1, keepdims=True)
     picked = p[rows, target]
     xp.exp(p, out=p)
@@ -74,16 +60,10 @@ def mse(x: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     if x.shape != target.shape or x.data.size == 0:
         raise ShapeError(f"mse: shapes {x.shape} and {target.shape}; make them equal, and not empty")
     difference = x.data - target.data
-    weight = 1 / difference.size if _is_mean("mse", reduction) else 1.0
+    weight = 1 / difference.size if check_reduction("mse", reduction) else 1.0
 
     def vjp(dy):
         dx = difference * (dy * (2 * weight))
         return dx, -dx if target.requires_grad else None
 
     return Tensor((difference * difference).sum() * weight, (x, target), vjp)
-
-
-def _is_mean(op: str, reduction: str) -> bool:
-    if reduction not in ("mean", "sum"):
-        raise OptionError(f'{op}: reduction={reduction!r}; choose "mean" or "sum"')
-    return reduction == "mean"
