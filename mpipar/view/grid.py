@@ -12,6 +12,7 @@ from mpipar.view.calls import CallInfo
 from mpipar.view.contributions import Replayer
 from mpipar.view.frames import Frame, Replay
 from mpipar.view.steps import readable_values
+from mpipar.view.training import check_step
 from mpipar.view.units import readable_bytes, readable_count
 
 MOST_ROWS = 16  # ranks of a grid
@@ -27,10 +28,13 @@ def step_rows(
 ) -> list[dict[str, Any]]:
     """The messages in logical order, as data for --json; of one call, one rank, one training step.
 
-    step: logical, from 1; of one call, counted within it.   errors: TraceError for a rank that is not there
+    "step" of a row: logical, from 1; of one call, counted within it
+    errors: TraceError for a rank or a training step that is not there
     """
     if rank is not None and not 0 <= rank < trace.size:
         raise TraceError(f"there is no rank {rank}; the trace has ranks 0 … {trace.size - 1}")
+    if step is not None:
+        check_step(trace, step)
     made_by = {(r, event.seq): c for c in replayer.calls for r, event in c.parts.items()}
     phases = _phase_steps(replayer, made_by)
     rows = []

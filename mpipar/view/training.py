@@ -84,6 +84,15 @@ def steps(trace: Trace) -> tuple[int, float]:
     return count, stretch / 1e9 / count
 
 
+def check_step(trace: Trace, step: int) -> None:
+    """errors: TraceError where the trace has no such training step"""
+    known = {event.step for _, event in trace.events()} - {-1}
+    if not known:
+        raise TraceError(f"{trace.folder} tells no steps; give a scope its step: world.scope(name, step)")
+    if step not in known:
+        raise TraceError(f"{trace.folder} holds no step {step}; its steps are {min(known)} … {max(known)}")
+
+
 def speed_up(trace: Trace, serial: Trace) -> dict[str, Any]:
     """T(1) / T(p) and that over p, for ranks p.
 
