@@ -186,29 +186,34 @@ def _shown(value: Any) -> str:
 
 def _count(found: Difference, left: dict[int, list[Step]], right: dict[int, list[Step]]) -> None:
     """Calls and messages by kind, and what each rank sends."""
-    tables: dict[str, list[int]] = defaultdict(lambda: [0] * 6)
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for r in sorted(left.keys() | right.keys()):
-        totals = []
-        counts = [Counter(step.item for step in side.get(r, [])) for side in (left, right)]
-        for at, own in enumerate(counts):
-            sent = [0, 0]
-            for item, n in own.items():
-                row = tables[item.kind]
-                row[at] += n
-                if item.what == "send":
-                    row[2 + at] += n * item.bytes
-                    sent = [sent[0] + n, sent[1] + n * item.bytes]
-            totals += sent
-        for at, (more, less) in enumerate((counts, counts[::-1])):
-            for item, n in (more - less).items():
-                tables[item.kind][4 + at] += n
-        if totals[:2] != totals[2:]:
-            names = ("reference_messages", "reference_bytes", "mine_messages", "mine_bytes")
-            found.totals.append({"rank": r} | dict(zip(names, totals, strict=True)))
-    names = ("reference", "mine", "reference_bytes", "mine_bytes", "missing", "added")
-    found.kinds = [
-        {"kind": kind} | dict(zip(names, row, strict=True)) for kind, row in sorted(tables.items())
-    ]
+        a, b = (Counter(step.item for step in side.get(r, [])) for side in (left, right))
+        for item in a | b:
+            kinds[item.kind].update(_kind_row(item, a[item], b[item]))
+        totals = {"reference": _sent(a), "mine": _sent(b)}
+        if totals["reference"] != totals["mine"]:
+            row = {f"{side}_{what}": n for side, sent in totals.items() for what, n in sent.items()}
+            found.totals.append({"rank": r, **row})
+    found.kinds = [{"kind": kind, **row} for kind, row in sorted(kinds.items())]
+
+
+def _kind_row(item: Item, reference: int, mine: int) -> dict[str, int]:
+    """An item that is so many times in the reference and in yours, as a row of `kinds`."""
+    nbytes = item.bytes if item.what == "send" else 0
+    return {
+        "reference": reference,
+        "mine": mine,
+        "reference_bytes": reference * nbytes,
+        "mine_bytes": mine * nbytes,
+        "missing": max(reference - mine, 0),
+        "added": max(mine - reference, 0),
+    }
+
+
+def _sent(items: Counter[Item]) -> dict[str, int]:
+    sends = {item: n for item, n in items.items() if item.what == "send"}
+    return {"messages": sum(sends.values()), "bytes": sum(n * item.bytes for item, n in sends.items())}
 
 
 def _compare_values(found: Difference, left: dict, right: dict, tolerance: float) -> None:

@@ -40,21 +40,24 @@ def lay_out(ranks: dict[int, Rank]) -> Arrows:
             arrows.posted.pop(message, None)
             ready.append(number)
         number = ready.pop()
-        rank = ranks[number]
-        while rank.next < len(rank.edges):
-            edge = rank.edges[rank.next]
-            slice = edge.slice
-            if not edge.closes:
-                _open(number, rank, edge, arrows)
-                if slice.sends in waiting:
-                    ready.append(waiting.pop(slice.sends))
-            elif slice.receives and slice.receives not in arrows.posted:
-                waiting[slice.receives] = number
-                break
-            else:
-                _close(number, rank, edge, arrows)
-            rank.next += 1
+        ready += _advance(number, ranks[number], arrows, waiting)
     return arrows
+
+
+def _advance(number: int, rank: Rank, arrows: Arrows, waiting: dict[int, int]) -> list[int]:
+    """Lay out a rank's edges up to one that has to wait.   returns: the ranks that waited for its posts"""
+    freed = []
+    while rank.next < len(rank.edges):
+        edge = rank.edges[rank.next]
+        slice = edge.slice
+        if edge.closes and slice.receives and slice.receives not in arrows.posted:
+            waiting[slice.receives] = number
+            break
+        (_close if edge.closes else _open)(number, rank, edge, arrows)
+        if not edge.closes and slice.sends in waiting:
+            freed.append(waiting.pop(slice.sends))
+        rank.next += 1
+    return freed
 
 
 def _open(number: int, rank: Rank, edge: Edge, arrows: Arrows) -> None:
