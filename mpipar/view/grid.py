@@ -1,6 +1,7 @@
 """`mpipar trace steps` in a terminal: a line a message, and what the chunks hold after each step."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -177,41 +178,38 @@ def _print_grid(made: Replay, frame: Frame | None, console: Console, rank: int |
     first = max(len(f"  rank {r}") for r in made.ranks)
 
     def column(c: int) -> list[str]:
-        texts = [
-            _cell(state[i][c], made.goal[i][c], values[i][c], (i, c) in changed, _adds(made)) for i in rows
-        ]
-        width = max(len(text) for text in (f"chunk {c}", *texts))
-        return [text.ljust(width) for text in (f"chunk {c}", *texts)]
+        held = [(state[i][c], made.goal[i][c], values[i][c], (i, c) in changed) for i in rows]
+        texts = [f"chunk {c}", *(_cell(*cell, _adds(made)) for cell in held)]
+        return [text.ljust(max(map(len, texts))) for text in texts]
 
-    def fitting(chunks: list[int]) -> list[list[str]]:
-        found, room = [], console.width - first
-        for c in chunks:
-            texts = column(c)
-            room -= len(texts[0]) + 2
-            if room < 0 and found:
-                break
-            found.append(texts)
-        return found
-
-    columns = fitting(list(range(len(made.chunks))))
-    if len(columns) < len(made.chunks):
-        columns = fitting(sorted({c for _, c in changed}) or list(range(len(made.chunks))))
-    names = ["", *(f"  rank {made.ranks[i]}" for i in rows)]
+    chunks, room = range(len(made.chunks)), console.width - first
+    columns = _fitting(map(column, chunks), room)
+    if len(columns) < len(chunks):
+        columns = _fitting(map(column, sorted({c for _, c in changed}) or chunks), room)
     grid = Text(no_wrap=True, overflow="ellipsis")
-    for k, name in enumerate(names):
+    for k, name in enumerate(["", *(f"  rank {made.ranks[i]}" for i in rows)]):
         grid.append(name.ljust(first))
         for texts in columns:
             grid.append(f"  {texts[k]}", style="bold" if "✓" in texts[k] else "")
         grid.rstrip()
         grid.append("\n")
-    left = []
-    if len(columns) < len(made.chunks):
-        left.append(f"{len(columns)} of {len(made.chunks)} chunks")
+    left = [f"{len(columns)} of {len(chunks)} chunks"] if len(columns) < len(chunks) else []
     if rank is None and len(rows) < len(made.ranks):
         left.append(f"{len(rows)} of {len(made.ranks)} ranks; --rank shows another")
     grid.append(f"  ({', '.join(left)})" if left else "")
     grid.rstrip()
     console.print(grid, highlight=False)
+
+
+def _fitting(columns: Iterable[list[str]], room: int) -> list[list[str]]:
+    """The first columns that have room, and at least one."""
+    found: list[list[str]] = []
+    for texts in columns:
+        room -= len(texts[0]) + 2
+        if room < 0 and found:
+            break
+        found.append(texts)
+    return found
 
 
 def _cell(holds: list[int], goal: list[int], values: list | None, changed: bool, adds: bool) -> str:
