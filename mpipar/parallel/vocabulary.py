@@ -9,7 +9,8 @@ from typing import Any
 from mpipar.arrays import add_at, xp
 from mpipar.comm import Communicator
 from mpipar.tensor import Tensor
-from mpipar.tensor.checks import check_ids, check_labels, check_tensors, constant
+from mpipar.tensor.checks import check_ids, check_tensors, constant
+from mpipar.tensor.loss import check_labels
 
 
 def partial_embedding(ids: Any, weight: Tensor, first: int, vocabulary: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mpipar.arrays import to_host, xp
-from mpipar.errors import BackendError, DTypeError, LabelError, OptionError, ShapeError
+from mpipar.errors import BackendError, DTypeError, LabelError, ShapeError
 from mpipar.tensor.engine import Tensor
 
 
@@ -109,37 +109,3 @@ def check_ids(
         f"{op}: {what} {host[position]} at position {position} is outside {low} … {high - 1}, "
         f"for there are {high} {things}; correct the {what}s, or make more {things}"
     )
-
-
-def check_reduction(op: str, reduction: str) -> bool:
-    """Whether it is the mean, not the sum."""
-    if reduction not in ("mean", "sum"):
-        raise OptionError(f'{op}: reduction={reduction!r}; choose "mean" or "sum"')
-    return reduction == "mean"
-
-
-def check_labels(
-    op: str, logits: Tensor, labels: Any, reduction: str, ignore_index: int | None, ranks: int = 1
-) -> tuple[Any, int, float]:
-    """The labels' array, how many are not ignored, and what each of them counts in the loss.
-
-    ranks: how many share the last dim of the logits, in equal parts
-    errors: as cross_entropy
-    """
-    check_tensors(op, logits)
-    labels = constant(op, "the labels", labels)
-    if logits.ndim == 0 or labels.shape != logits.shape[:-1] or logits.shape[-1] == 0:
-        raise ShapeError(
-            f"{op}: logits {logits.shape} and labels {labels.shape} do not fit; "
-            "labels have the logits' shape without the last dim, the classes"
-        )
-    classes = logits.shape[-1] * ranks
-    count = check_ids(op, "label", labels, 0, classes, "classes", ignore=ignore_index)
-    if not check_reduction(op, reduction):
-        return labels, count, 1.0
-    if count == 0:
-        raise LabelError(
-            f"{op}: the mean of no rows: none of {labels.size} labels differs from "
-            f'ignore_index {ignore_index}; use reduction="sum"'
-        )
-    return labels, count, 1 / count

@@ -6,9 +6,9 @@ reduction: "mean" over what was predicted, or "sum", which micro-batches and ran
 from typing import Any
 
 from mpipar.arrays import xp
-from mpipar.errors import ShapeError
+from mpipar.errors import LabelError, OptionError, ShapeError
 from mpipar.tensor.broadcast import operands
-from mpipar.tensor.checks import check_labels, check_reduction
+from mpipar.tensor.checks import check_ids, check_tensors, constant
 from mpipar.tensor.engine import Tensor
 
 
@@ -67,3 +67,37 @@ def mse(x: Tensor, target: Any, reduction: str = "mean") -> Tensor:
         return dx, -dx if target.requires_grad else None
 
     return Tensor((difference * difference).sum() * weight, (x, target), vjp)
+
+
+def check_reduction(op: str, reduction: str) -> bool:
+    """Whether it is the mean, not the sum."""
+    if reduction not in ("mean", "sum"):
+        raise OptionError(f'{op}: reduction={reduction!r}; choose "mean" or "sum"')
+    return reduction == "mean"
+
+
+def check_labels(
+    op: str, logits: Tensor, labels: Any, reduction: str, ignore_index: int | None, ranks: int = 1
+) -> tuple[Any, int, float]:
+    """The labels' array, how many are not ignored, and what each of them counts in the loss.
+
+    ranks: how many share the last dim of the logits, in equal parts
+    errors: as cross_entropy
+    """
+    check_tensors(op, logits)
+    labels = constant(op, "the labels", labels)
+    if logits.ndim == 0 or labels.shape != logits.shape[:-1] or logits.shape[-1] == 0:
+        raise ShapeError(
+            f"{op}: logits {logits.shape} and labels {labels.shape} do not fit; "
+            "labels have the logits' shape without the last dim, the classes"
+        )
+    classes = logits.shape[-1] * ranks
+    count = check_ids(op, "label", labels, 0, classes, "classes", ignore=ignore_index)
+    if not check_reduction(op, reduction):
+        return labels, count, 1.0
+    if count == 0:
+        raise LabelError(
+            f"{op}: the mean of no rows: none of {labels.size} labels differs from "
+            f'ignore_index {ignore_index}; use reduction="sum"'
+        )
+    return labels, count, 1 / count
