@@ -1,6 +1,7 @@
 """Every tutorial runs at 2, 3 and 4 ranks and prints what it promises."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,35 @@ def run(name, size, trace, *arguments):
     return finished.stdout
 
 
-def simulated(size, name, tmp_path):
-    script = [str(FOLDER / f"{name}.py"), "--trace", str(tmp_path / "trace"), *QUICK[name]]
-    finished = run_python(["-m", "mpipar.cli", "sim", "-n", str(size), *script])
-    assert finished.returncode == 0, finished.stderr
-    return "".join(line.rstrip() + "\n" for line in finished.stdout.splitlines())
+# runs of which a test asks more than a short one tells
+WHOLE = {("04_data_parallel", 4), ("06_reading_traces", 2), ("06_reading_traces", 4)}
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """(tutorial, size) -> what it printed under mpirun, and its trace; each is run once."""
+
+    @cache
+    def of(name, size):
+        folder = tmp_path_factory.mktemp("run") / "trace"
+        return run(name, size, folder, *([] if (name, size) in WHOLE else QUICK[name])), folder
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """(tutorial, size) -> the same on virtual ranks."""
+
+    @cache
+    def of(name, size):
+        folder = tmp_path_factory.mktemp("run") / "trace"
+        script = [str(FOLDER / f"{name}.py"), "--trace", str(folder), *QUICK[name]]
+        finished = run_python(["-m", "mpipar.cli", "sim", "-n", str(size), *script])
+        assert finished.returncode == 0, finished.stderr
+        return "".join(line.rstrip() + "\n" for line in finished.stdout.splitlines()), folder
+
+    return of
 
 
 def test_every_tutorial_is_listed_here():
@@ -41,21 +66,21 @@ def test_every_tutorial_is_listed_here():
 
 @pytest.mark.parametrize("size", [2, 3, 4])
 @pytest.mark.parametrize("name", sorted(QUICK))
-def test_it_runs_and_its_trace_is_whole(name, size, tmp_path):
-    output = run(name, size, tmp_path / "trace", *QUICK[name])
+def test_it_runs_and_its_trace_is_whole(name, size, recorded):
+    output, folder = recorded(name, size)
     assert f"Messages of {size} ranks" in output
-    assert max(len(line) for line in output.splitlines() if str(tmp_path) not in line) <= 110
-    trace = read(tmp_path / "trace")
+    assert max(len(line) for line in output.splitlines() if str(folder) not in line) <= 110
+    trace = read(folder)
     assert trace.problems == [] and trace.size == size
 
 
 @pytest.mark.parametrize("name", sorted(QUICK))
-def test_it_runs_on_virtual_ranks(name, tmp_path):
-    output = simulated(5, name, tmp_path)
+def test_it_runs_on_virtual_ranks(name, simulated):
+    output, folder = simulated(name, 5)
     lines = output.splitlines()
     assert lines[0].startswith("[0] ") and lines[0].endswith("?")
     assert "[0] Messages of 5 ranks" in lines
-    assert read(tmp_path / "trace").problems == []
+    assert read(folder).problems == []
 
 
 @pytest.mark.parametrize("name", sorted(QUICK))
@@ -66,8 +91,8 @@ def test_it_is_short_and_opens_with_a_question(name):
     assert "?**" in text.split("# %%\n")[0]
 
 
-def test_the_first_lesson_recognises_digits_and_equals_the_serial_run(tmp_path):
-    output = run("04_data_parallel", 4, tmp_path / "trace")
+def test_the_first_lesson_recognises_digits_and_equals_the_serial_run(recorded):
+    output, _ = recorded("04_data_parallel", 4)
     last = next(line for line in output.splitlines() if line.startswith("epoch 20/20"))
     assert float(last.split("accuracy")[1].rstrip("% ")) >= 96
     assert "equal to the serial run: yes" in output
@@ -75,31 +100,31 @@ def test_the_first_lesson_recognises_digits_and_equals_the_serial_run(tmp_path):
     assert float(difference) < 1e-11
 
 
-def test_the_ring_prints_every_hop(tmp_path):
-    output = run("03_ring_allreduce", 4, tmp_path / "trace")
+def test_the_ring_prints_every_hop(recorded):
+    output, _ = recorded("03_ring_allreduce", 4)
     assert "1  rank 0 → 1      3   24 B  reduce-scatter  1 1 1" in output
     assert output.count("reduce-scatter") == output.count("allgather  ") == 12
     assert "in the ring the busiest rank sends 18 numbers\n" in output
 
 
-def test_the_ring_tells_the_truth_where_the_ranks_do_not_divide_the_numbers(tmp_path):
+def test_the_ring_tells_the_truth_where_the_ranks_do_not_divide_the_numbers(simulated):
     """12 numbers on 5 ranks are chunks of 3, 3, 2, 2, 2; a rank sends all but one of them, twice."""
-    output = simulated(5, "03_ring_allreduce", tmp_path)
+    output, _ = simulated("03_ring_allreduce", 5)
     assert "in the ring the busiest rank sends 20 numbers\n" in output
     assert "2(p-1)/p · 12 = 19.2" in output
 
 
 @pytest.mark.parametrize("name", sorted(QUICK))
-def test_one_rank_alone_is_no_mistake(name, tmp_path):
-    output = simulated(1, name, tmp_path)
+def test_one_rank_alone_is_no_mistake(name, simulated):
+    output, _ = simulated(name, 1)
     assert "Messages of 1 rank\n" in output or "no messages were recorded\n" in output
     assert "1 ranks" not in output and "nan" not in output
     if name == "03_ring_allreduce":
         assert "one rank alone has the sum already" in output
 
 
-def test_gradients_of_more_ranks_than_samples(tmp_path):
-    output = simulated(41, "01_gradients", tmp_path)
+def test_gradients_of_more_ranks_than_samples(simulated):
+    output, _ = simulated("01_gradients", 41)
     difference = output.split("against the gradient of the whole: ")[1].split("\n")[0]
     assert float(difference) < 1e-14
 
@@ -199,8 +224,8 @@ def test_a_run_within_a_run_leaves_its_trace_alone(tmp_path):
 
 
 @pytest.mark.parametrize("size", [2, 4])
-def test_the_analysis_finds_the_injected_faults_also_on_real_ranks(size, tmp_path):
-    output = run("06_reading_traces", size, tmp_path / "trace")
+def test_the_analysis_finds_the_injected_faults_also_on_real_ranks(size, recorded):
+    output, _ = recorded("06_reading_traces", size)
     assert "these are the injected faults: yes\n" in output
     assert "C: unneeded: 8 times bcast\n" in output
 

@@ -24,19 +24,21 @@ from mpipar.comm.world import world
 from mpipar.errors import LaunchError
 
 SIZES = [8 << (2 * k) for k in range(10)] + [4 << 20]  # bytes
-TURNS, TRIPS = 15, 20  # how often each size is tried
+TURNS, TRIPS = 15, 20  # how often each size is tried, and its trips each time
 REDUCED = 256 << 10  # bytes: fits the cache, as a segment does
 
 
-def calibrate(comm: Any) -> tuple[Network, list[tuple[int, float]]]:
+def calibrate(comm: Any, turns: int = TURNS) -> tuple[Network, list[tuple[int, float]]]:
     """Collective: the fitted network, the same on all ranks, and what it was fitted to.
+
+    turns: how often each size is tried again, so that a busy moment does not count
 
     returns: (network, and on ranks 0 and 1 [(bytes, seconds of one message), …])
     errors: LaunchError on one rank
     """
     if comm.size < 2:
         raise LaunchError("calibrate: one rank has nobody to send to; start 2 ranks")
-    legs = _legs(comm)
+    legs = _legs(comm, turns)
     numbers = np.array([*fit(legs), _adding()] if comm.rank == 0 else [0.0] * 3)
     comm.bcast(numbers, algorithm="linear")
     return Network(*numbers.tolist()), legs
@@ -56,14 +58,14 @@ def fit(legs: list[tuple[int, float]]) -> tuple[float, float]:
     return float(alpha), float(beta)
 
 
-def _legs(comm: Any) -> list[tuple[int, float]]:
+def _legs(comm: Any, turns: int) -> list[tuple[int, float]]:
     """(bytes, seconds of one message between ranks 0 and 1), half of the fastest round trip.
 
     Other programs can only make a trip slower, so the least is right; the sizes take turns, so that
     a busy moment does not hit one of them alone. A longer message is never really faster.
     """
     best = [np.inf] * len(SIZES)
-    for _ in range(TURNS):
+    for _ in range(turns):
         for i, n in enumerate(SIZES):
             best[i] = min(best[i], _fastest_trip(comm, np.zeros(n, np.uint8)) / 2)
     return [(n, min(best[i:])) for i, n in enumerate(SIZES)]

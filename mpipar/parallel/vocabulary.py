@@ -8,9 +8,9 @@ from typing import Any
 
 from mpipar.arrays import add_at, xp
 from mpipar.comm import Communicator
-from mpipar.errors import LabelError, OptionError, ShapeError
 from mpipar.tensor import Tensor
 from mpipar.tensor.checks import check_ids, check_tensors, constant
+from mpipar.tensor.loss import check_labels
 
 
 def partial_embedding(ids: Any, weight: Tensor, first: int, vocabulary: int) -> Tensor:
@@ -50,26 +50,9 @@ def vocabulary_cross_entropy(
     sends: an allreduce of m, one of s and z together: 3 numbers a place instead of V
     errors: as tensor.cross_entropy
     """
-    check_tensors("vocabulary_cross_entropy", logits)
-    labels = constant("vocabulary_cross_entropy", "the labels", labels)
-    if logits.ndim == 0 or labels.shape != logits.shape[:-1] or logits.shape[-1] == 0:
-        raise ShapeError(
-            f"vocabulary_cross_entropy: logits {logits.shape} and labels {labels.shape} do not fit; "
-            "labels have the logits' shape without the last dim, this rank's words"
-        )
-    if reduction not in ("mean", "sum"):
-        raise OptionError(f'vocabulary_cross_entropy: reduction={reduction!r}; choose "mean" or "sum"')
-    words = logits.shape[-1]
-    count = check_ids(
-        "vocabulary_cross_entropy", "label", labels, 0, words * comm.size, "classes", ignore=ignore_index
-    )
-    if reduction == "mean" and count == 0:
-        raise LabelError(
-            f"vocabulary_cross_entropy: the mean of no rows: none of {labels.size} labels differs from "
-            f'ignore_index {ignore_index}; use reduction="sum"'
-        )
-    weight = 1 / count if reduction == "mean" else 1.0
-    target = labels.reshape(-1)
+    op = "vocabulary_cross_entropy"
+    labels, _, weight = check_labels(op, logits, labels, reduction, ignore_index, comm.size)
+    words, target = logits.shape[-1], labels.reshape(-1)
     kept = xp.ones(target.shape, bool) if ignore_index is None else target != ignore_index
     local, here = _local(target, comm.rank * words, words)
     rows = xp.arange(target.size)

@@ -24,28 +24,14 @@ def cross_entropy(
     errors: LabelError for the first label out of range, or when nothing is left to average;
       ShapeError, DTypeError, OptionError
     """
-    check_tensors("cross_entropy", logits)
-    labels = constant("cross_entropy", "the labels", labels)
-    if logits.ndim == 0 or labels.shape != logits.shape[:-1] or logits.shape[-1] == 0:
-        raise ShapeError(
-            f"cross_entropy: logits {logits.shape} and labels {labels.shape} do not fit; "
-            "labels have the logits' shape without the last dim, the classes"
-        )
-    classes = logits.shape[-1]
-    count = check_ids("cross_entropy", "label", labels, 0, classes, "classes", ignore=ignore_index)
-    if _is_mean("cross_entropy", reduction) and count == 0:
-        raise LabelError(
-            f"cross_entropy: the mean of no rows: none of {labels.size} labels differs from "
-            f'ignore_index {ignore_index}; use reduction="sum"'
-        )
-    weight = 1 / count if reduction == "mean" else 1.0
+    labels, count, weight = check_labels("cross_entropy", logits, labels, reduction, ignore_index)
     rows = xp.arange(labels.size)
     target = labels.reshape(-1)
     ignores = count < labels.size
     if ignores:
         kept = target != ignore_index
         target = xp.where(kept, target, 0)
-    p = logits.data.reshape(labels.size, classes)
+    p = logits.data.reshape(labels.size, logits.shape[-1])
     p = p - p.max(axis=1, keepdims=True)
     picked = p[rows, target]
     xp.exp(p, out=p)
@@ -74,7 +60,7 @@ def mse(x: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     if x.shape != target.shape or x.data.size == 0:
         raise ShapeError(f"mse: shapes {x.shape} and {target.shape}; make them equal, and not empty")
     difference = x.data - target.data
-    weight = 1 / difference.size if _is_mean("mse", reduction) else 1.0
+    weight = 1 / difference.size if check_reduction("mse", reduction) else 1.0
 
     def vjp(dy):
         dx = difference * (dy * (2 * weight))
@@ -83,7 +69,35 @@ def mse(x: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     return Tensor((difference * difference).sum() * weight, (x, target), vjp)
 
 
-def _is_mean(op: str, reduction: str) -> bool:
+def check_reduction(op: str, reduction: str) -> bool:
+    """Whether it is the mean, not the sum."""
     if reduction not in ("mean", "sum"):
         raise OptionError(f'{op}: reduction={reduction!r}; choose "mean" or "sum"')
     return reduction == "mean"
+
+
+def check_labels(
+    op: str, logits: Tensor, labels: Any, reduction: str, ignore_index: int | None, ranks: int = 1
+) -> tuple[Any, int, float]:
+    """The labels' array, how many are not ignored, and what each of them counts in the loss.
+
+    ranks: how many share the last dim of the logits, in equal parts
+    errors: as cross_entropy
+    """
+    check_tensors(op, logits)
+    labels = constant(op, "the labels", labels)
+    if logits.ndim == 0 or labels.shape != logits.shape[:-1] or logits.shape[-1] == 0:
+        raise ShapeError(
+            f"{op}: logits {logits.shape} and labels {labels.shape} do not fit; "
+            "labels have the logits' shape without the last dim, the classes"
+        )
+    classes = logits.shape[-1] * ranks
+    count = check_ids(op, "label", labels, 0, classes, "classes", ignore=ignore_index)
+    if not check_reduction(op, reduction):
+        return labels, count, 1.0
+    if count == 0:
+        raise LabelError(
+            f"{op}: the mean of no rows: none of {labels.size} labels differs from "
+            f'ignore_index {ignore_index}; use reduction="sum"'
+        )
+    return labels, count, 1 / count

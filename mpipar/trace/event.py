@@ -19,6 +19,9 @@ import msgspec
 
 FORMAT = 1  # raised when a reader of the older format would misread
 
+SENDS, RECEIVES = frozenset({"send", "isend"}), frozenset({"recv", "irecv"})
+MESSAGES = SENDS | RECEIVES
+REQUESTS = frozenset({"isend", "irecv"})  # messages that block a rank only in a wait
 STARTED = frozenset({"iallreduce"})  # collectives that block a rank only in a wait
 COLLECTIVES = STARTED | frozenset(
     "bcast reduce allreduce reduce_scatter allgather gather scatter alltoall scan barrier split".split()

@@ -6,10 +6,8 @@ A trace that can no longer be written is told once, and the run goes on.
 """
 
 import atexit
-import json
 import math
 import os
-import shutil
 import socket
 import sys
 import threading
@@ -22,7 +20,6 @@ from typing import Any
 import msgspec
 
 from mpipar.arrays import describe, to_host
-from mpipar.errors import TraceError
 from mpipar.trace.event import FORMAT, Clock, Event, Footer, Group, Header
 from mpipar.trace.memory import EVERY, Memory
 from mpipar.trace.scope import Scope
@@ -208,61 +205,3 @@ def _append(path: Path, content: bytes, mode: str = "ab") -> None:
     with open(path, mode, buffering=0) as file:
         while content:
             content = content[file.write(content) :]
-
-
-def prepare_folder(folder: str | Path, meta: dict[str, Any]) -> None:
-    """Make an empty trace folder with its meta.json; an earlier trace there is replaced.
-
-    errors: TraceError where the folder holds anything that is not a trace, so that a wrong
-    path never deletes a user's files.
-    """
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise TraceError(f"trace folder {folder} is a file; name another folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        foreign = [f.name for f in folder.iterdir() if not _belongs_to_trace(f.name)]
-        if foreign or not (folder / "meta.json").exists():
-            name = foreign[0] if foreign else "no meta.json"
-            raise TraceError(f"{folder} is no trace folder (it holds {name}); name an empty or new folder")
-        shutil.rmtree(folder)
-    meta = {"format": FORMAT, "program": sys.argv, "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **meta}
-    meta = {key: value for key, value in meta.items() if value is not None}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise TraceError(
-            f"trace folder {folder} cannot be written ({error.strerror}); name another, or none: --trace 0"
-        ) from None
-
-
-def _belongs_to_trace(name: str) -> bool:
-    return name == "meta.json" or (name.startswith("rank-") and name.endswith(".jsonl"))
-
-
-# by the code's id, because its hash is computed anew each time; the code is kept, so that no other has its id
-_sites: dict[tuple[int, int], tuple[str, Any]] = {}
-
-
-def site_of(filename: str, line: int) -> str:
-    """file:line, the file relative to where the user stands or to the package."""
-    return f"{_short_path(filename)}:{line}"
-
-
-def call_site(frame: Any) -> str:
-    """The line that a frame is at."""
-    code = frame.f_code
-    key = (id(code), frame.f_lasti)
-    known = _sites.get(key)
-    if known is None:
-        known = _sites[key] = (site_of(code.co_filename, frame.f_lineno), code)
-    return known[0]
-
-
-def _short_path(filename: str) -> str:
-    path = Path(filename)
-    for root in (Path.cwd(), Path(__file__).parents[2]):
-        if path.is_relative_to(root):
-            path = path.relative_to(root)
-            break
-    return path.as_posix().encode("utf-8", "replace").decode()  # a name may hold what is no text

@@ -14,7 +14,7 @@ from typing import Any
 
 from mpipar.errors import TraceError
 from mpipar.trace.clocks import move_up, to_rank_0
-from mpipar.trace.event import COLLECTIVES, FORMAT, Event
+from mpipar.trace.event import COLLECTIVES, FORMAT, MESSAGES, RECEIVES, SENDS, Event
 from mpipar.trace.rank_file import RankTrace, is_rank_file, read_rank
 
 
@@ -99,13 +99,13 @@ def pair_messages(trace: Trace) -> list[tuple[int, Event, int, Event]]:
     number = _numbers(trace)
     queues: dict[tuple, list[Event]] = defaultdict(list)
     for rank, event in trace.events():
-        if event.op in ("send", "isend"):
+        if event.op in SENDS:
             call = number.get((rank, event.parent), -1)
             queues[event.comm, rank, event.peer, event.tag, call].append(event)
     taken: dict[tuple, int] = defaultdict(int)
     pairs = []
     for rank, event in trace.events():
-        if event.op in ("recv", "irecv"):
+        if event.op in RECEIVES:
             key = (event.comm, event.peer, rank, event.tag, number.get((rank, event.parent), -1))
             if taken[key] < len(queues[key]):
                 pairs.append((event.peer, queues[key][taken[key]], rank, event))
@@ -121,7 +121,7 @@ def _numbers(trace: Trace) -> dict[tuple[int, int], int]:
         for event in of.events:
             if event.op in COLLECTIVES:
                 found[event.comm].add(event.seq)
-            elif event.op in ("send", "recv", "isend", "irecv") and event.parent >= 0:
+            elif event.op in MESSAGES and event.parent >= 0:
                 found[event.comm].add(event.parent)
         for seqs in found.values():
             number |= {(rank, seq): k for k, seq in enumerate(sorted(seqs))}

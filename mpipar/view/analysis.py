@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from mpipar.cost import busiest_rank_bytes
-from mpipar.trace import COLLECTIVES, STARTED, Event, Trace, collective_calls
-from mpipar.view.blocking import MESSAGES, requests, stays
+from mpipar.trace import COLLECTIVES, MESSAGES, RECEIVES, SENDS, STARTED, Event, Trace, collective_calls
+from mpipar.view.blocking import requests, stays
 from mpipar.view.timeline import spans
 
 Name = tuple[str, str]  # a kind, and the axis of its communicator
@@ -147,12 +147,12 @@ def _count_call(found: dict[Name, Kind], part: dict[int, Event], axis: str, size
 
 
 def _count_message(kind: Kind, event: Event, rank: int, ports: Counter) -> None:
-    if event.op in ("send", "isend"):
+    if event.op in SENDS:
         kind.messages += 1
         kind.bytes += event.bytes
         kind.calls += event.parent < 0
         ports[rank, "sent"] += event.bytes
-    elif event.op in ("recv", "irecv"):
+    elif event.op in RECEIVES:
         ports[rank, "received"] += event.bytes
     else:
         kind.calls += 1

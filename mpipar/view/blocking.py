@@ -8,11 +8,9 @@ sendrecv is recorded as a send and a receive that begin together, and is one sta
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from mpipar.trace import COLLECTIVES, STARTED, Event, RankTrace, Trace
+from mpipar.trace import COLLECTIVES, MESSAGES, REQUESTS, STARTED, Event, RankTrace, Trace
 
 BLOCKING = COLLECTIVES - STARTED | {"send", "recv", "wait", "copy"}
-REQUESTS = STARTED | {"isend", "irecv"}
-MESSAGES = frozenset(("send", "recv", "isend", "irecv"))
 
 
 @dataclass
@@ -51,7 +49,7 @@ def stays(trace: Trace) -> dict[int, list[Stay]]:
 
 def requests(of: RankTrace) -> dict[int, Event]:
     """What was started, by seq, which is what the waits for it name as parent: isend, irecv, iallreduce."""
-    return {event.seq: event for event in of.events if event.op in REQUESTS}
+    return {event.seq: event for event in of.events if event.op in STARTED | REQUESTS}
 
 
 def _stays(of: RankTrace) -> list[Stay]:

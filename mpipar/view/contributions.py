@@ -15,75 +15,13 @@ A chunk is a stretch of the array that no message cuts. Its contributions, where
 from collections import defaultdict
 from itertools import pairwise
 
-import msgspec
-import numpy as np
-
 from mpipar.comm.collectives import ALGORITHMS
-from mpipar.comm.collectives.chunks import starts
-from mpipar.trace import Event, Trace
+from mpipar.trace import MESSAGES, SENDS, Event, Trace
 from mpipar.view import rerun
 from mpipar.view.calls import CallInfo, call_list
-from mpipar.view.steps import MESSAGES, SENDS, Hop, hops
-
-__all__ = ["CallInfo", "Frame", "FrameHop", "Replay", "Replayer", "call_list", "replay"]
-
-Row = list[list[int]]  # chunk -> world ranks, sorted
-Values = list[list[list[float | str] | None]]  # rank -> chunk -> numbers
-
-
-class FrameHop(msgspec.Struct):
-    """One message of the call.   carries: (chunk, contributing ranks) of each chunk in it"""
-
-    sender: int  # ranks of the world
-    receiver: int
-    tag: int
-    bytes: int
-    phase: str
-    phase_step: int  # which step of the phase, from 1, of so many:
-    phase_steps: int
-    start_ns: int  # the send's post, and the end of the receive
-    end_ns: int
-    carries: list[tuple[int, list[int]]]
-    values: list[float | str] | None  # as recorded
-
-
-class Frame(msgspec.Struct):
-    """One logical step: its messages, and what every rank holds after it.
-
-    index: from 1;   state[i][c]: contributions in chunk c on ranks[i];   values: its numbers
-    """
-
-    index: int
-    hops: list[FrameHop]
-    state: list[Row]
-    values: Values | None
-
-
-class Replay(msgspec.Struct):
-    """A call and its frames.   `initial` and `state` are empty where `note` says why nothing is drawn;
-    beside a drawing `note` says what to know about it.
-
-    chunks: (start, stop) in elements of the whole array;   goal[i][c]: what ranks[i] is to hold
-    at the end, [] where nothing is promised;   root, ranks: of the world
-    """
-
-    number: int
-    operation: str
-    algorithm: str
-    comm: str
-    ranks: list[int]
-    root: int
-    reduction: str
-    dtype: str
-    bytes: int
-    site: str
-    step: int  # of the training
-    chunks: list[tuple[int, int]]
-    goal: list[Row]
-    initial: list[Row]
-    initial_values: Values | None
-    frames: list[Frame]
-    note: str = ""
+from mpipar.view.chunk_contents import Numbers, RankLists, goal
+from mpipar.view.frames import Frame, FrameHop, Replay
+from mpipar.view.steps import Hop, hops
 
 
 class Replayer:
@@ -212,11 +150,11 @@ def _draw(
     """Fill in the chunks, the contributions after each frame, and the numbers where they are known."""
     half_of = {(r, e.seq): k for r, own in mine.items() for k, e in enumerate(own)}
     index = {r: i for i, r in enumerate(info.ranks)}
-    lists = _Lists(info.ranks)
+    lists = RankLists(info.ranks)
     made.chunks = list(pairwise(played.chunks))
-    made.goal = [[lists[bits] for bits in row] for row in _goal(call, made.chunks)]
+    made.goal = [[lists[bits] for bits in row] for row in goal(call, made.chunks)]
     made.initial = [[lists[bits] for bits in row] for row in played.initial]
-    values = _Numbers(info, call, made.chunks)
+    values = Numbers(info, call, made.chunks)
     made.initial_values = values.initial(played.initial)
     now, last = list(played.initial), [-1] * len(info.ranks)
     rows = list(made.initial)  # a rank that received nothing in a step keeps its row
@@ -239,81 +177,3 @@ def _draw(
         made.note = "replayed on fewer elements to save memory: where chunks begin is not exact"
     elif info.reduction == "mean":
         made.note = "the mean: after the last step each rank divides the sum by the number of ranks in it"
-
-
-class _Lists(dict):
-    """bits -> the world ranks they stand for; one list for equal bits."""
-
-    def __init__(self, ranks: list[int]) -> None:
-        super().__init__()
-        self._ranks = ranks
-
-    def __missing__(self, bits: int) -> list[int]:
-        found = self[bits] = sorted(r for i, r in enumerate(self._ranks) if bits >> i & 1)
-        return found
-
-
-def _goal(call: rerun.Call, chunks: list[tuple[int, int]]) -> list[list[int]]:
-    """What each rank's chunks are to hold at the end, as bits; 0 where nothing is promised."""
-    p, everybody = call.ranks, (1 << call.ranks) - 1
-    owner = (np.searchsorted(starts(call.lengths), [i for i, _ in chunks], "right") - 1).tolist()
-    full = [j > i for i, j in chunks]
-
-    def holds(rank: int, chunk: int) -> int:
-        at_root, own = rank == call.root, owner[chunk] == rank
-        return {
-            "allreduce": everybody,
-            "iallreduce": everybody,
-            "reduce": everybody * at_root,
-            "reduce_scatter": everybody * own,
-            "scan": (2 << rank) - 1,
-            "bcast": 1 << max(call.root, 0),
-            "allgather": 1 << owner[chunk],
-            "gather": (1 << owner[chunk]) * at_root,
-            "scatter": (1 << max(call.root, 0)) * own,
-            "alltoall": everybody * own,
-        }[call.operation] * full[chunk]
-
-    return [[holds(r, c) for c in range(len(chunks))] for r in range(p)]
-
-
-class _Numbers:
-    """The numbers that chunks hold, where every rank's input was recorded; else all of it is None."""
-
-    def __init__(self, info: CallInfo, call: rerun.Call, chunks: list[tuple[int, int]]) -> None:
-        self._call, self._chunks, self._logs = call, chunks, None
-        roots = [info.root] if call.operation in ("bcast", "scatter") else info.ranks
-        self._inputs = [info.parts[r].values if r in roots else [] for r in info.ranks]
-        self._known = None not in self._inputs
-        if self._known and call.operation in rerun.REDUCTIONS:
-            given = [
-                np.array([float(x) if isinstance(x, str) else x for x in own], info.dtype)
-                for own in self._inputs
-            ]
-            with np.errstate(all="ignore"):
-                self._logs = rerun.numbers(call, given, info.reduction)
-
-    def initial(self, state: list[list[int]]) -> Values | None:
-        return self.after([-1] * self._call.ranks, state)
-
-    def after(self, last: list[int], state: list[list[int]]) -> Values | None:
-        """last: each rank's last receive, -1 for none"""
-        if not self._known:
-            return None
-        if self._logs is not None:
-            arrays = [log.begun if k < 0 else log.after[k] for log, k in zip(self._logs, last, strict=True)]
-            return [[_spelled(own[i:j]) for i, j in self._chunks] for own in arrays]
-        return [[self._moved(c, bits) for c, bits in enumerate(row)] for row in state]
-
-    def _moved(self, chunk: int, bits: int) -> list[float | str] | None:
-        """What the owners gave for the chunk, one after the other."""
-        i, j = self._chunks[chunk]
-        if self._call.operation in ("gather", "allgather"):  # each gave its own block only
-            i, j = 0, j - i
-        owners = [r for r in range(self._call.ranks) if bits >> r & 1]
-        return [x for r in owners for x in self._inputs[r][i:j]] if owners else None
-
-
-def _spelled(numbers: list) -> list[float | str]:
-    """What JSON has no number for as text, as traces have it."""
-    return [x if np.isfinite(x) else str(x) for x in numbers]

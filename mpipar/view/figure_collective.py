@@ -6,9 +6,9 @@ holds then: the darker, the more of those it is to hold in the end; framed where
 """
 
 import math
-from itertools import pairwise
+from itertools import pairwise, product
 
-from mpipar.view.contributions import Frame, FrameHop, Replay
+from mpipar.view.frames import Frame, FrameHop, Replay, Row
 from mpipar.view.shapes import (
     BLUE,
     FONT,
@@ -160,16 +160,7 @@ def _grids(
     _rank_names(shapes, [(rank, top + (i + 0.5) * high) for i, rank in enumerate(ranks)], high, theme)
     before = played.initial
     for x, state in zip(centers, [played.initial, *(frame.state for frame in frames)], strict=True):
-        left = x - wide * chunks / 2
-        changed = []
-        for i in range(len(ranks)):
-            for c in range(chunks):
-                cell = (left + c * wide, top + i * high, wide - 2, high - 2)
-                box = _cell(played, i, c, state[i][c], cell, theme)
-                shapes += box
-                if state[i][c] != before[i][c]:
-                    changed.append(box[0])
-        shapes += [shape for box in changed for shape in _framed(box)]
+        _grid(shapes, played, (before, state), (x - wide * chunks / 2, top, wide, high), theme)
         before = state
     bottom = top + high * len(ranks)
     for c in range(chunks):
@@ -178,6 +169,23 @@ def _grids(
             shapes.append(Text(x - 1, bottom + 18, str(c), theme.ink, SMALL, "middle"))
     shapes.append(Text(LEFT - 24, bottom + 18, "chunk", theme.ink, SMALL, "end"))
     return bottom + 24
+
+
+def _grid(
+    shapes: list[Shape], played: Replay, states: tuple[list[Row], list[Row]],
+    place: tuple[float, float, float, float], theme: Theme,
+) -> None:  # fmt: skip
+    """states: before the step and after it;   place: left, top, and a cell's width and height"""
+    before, after = states
+    left, top, wide, high = place
+    changed = []
+    for i, c in product(range(len(played.ranks)), range(len(played.chunks))):
+        cell = (left + c * wide, top + i * high, wide - 2, high - 2)
+        box = _cell(played, i, c, after[i][c], cell, theme)
+        shapes += box
+        if after[i][c] != before[i][c]:
+            changed.append(box[0])
+    shapes += [shape for box in changed for shape in _framed(box)]
 
 
 def _framed(box: Rect) -> list[Shape]:

@@ -31,6 +31,7 @@ from mpipar.view.shapes import (
     text_width,
 )
 from mpipar.view.timeline import COMMUNICATION, COMPUTE, WAITING, State, states
+from mpipar.view.training import check_step
 from mpipar.view.units import readable_bytes, readable_count, readable_path, readable_time
 
 SCOPES = (GREEN, YELLOW, PURPLE, BLUE, ORANGE)  # of the scopes that took longest
@@ -101,15 +102,12 @@ def draw_timeline(trace: Trace, step: int | None, width: int, theme: Theme) -> D
 
 def _span(trace: Trace, step: int | None) -> tuple[int, int]:
     """From the first event that is to be seen to the end of the last."""
+    if step is not None:
+        check_step(trace, step)
     events = [e for of in trace.ranks.values() for e in (of.events if step is None else _of_step(of, step))]
     if events:
         return min(event.start for event in events), max(event.end for event in events)
-    known = sorted({event.step for _, event in trace.events()} - {-1})
-    if step is None:
-        raise TraceError(f"{trace.folder} holds no events, so there is nothing to draw; record the run again")
-    if not known:
-        raise TraceError(f"{trace.folder} tells no steps; give a scope its step: world.scope(name, step)")
-    raise TraceError(f"{trace.folder} holds no step {step}; its steps are {known[0]} … {known[-1]}")
+    raise TraceError(f"{trace.folder} holds no events, so there is nothing to draw; record the run again")
 
 
 def _of_step(of: RankTrace, step: int) -> list[Event]:

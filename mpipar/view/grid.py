@@ -1,6 +1,7 @@
 """`mpipar trace steps` in a terminal: a line a message, and what the chunks hold after each step."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -9,8 +10,10 @@ from rich.text import Text
 from mpipar.errors import TraceError
 from mpipar.trace import Trace
 from mpipar.view.calls import CallInfo
-from mpipar.view.contributions import Frame, Replay, Replayer
+from mpipar.view.contributions import Replayer
+from mpipar.view.frames import Frame, Replay
 from mpipar.view.steps import readable_values
+from mpipar.view.training import check_step
 from mpipar.view.units import readable_bytes, readable_count
 
 MOST_ROWS = 16  # ranks of a grid
@@ -26,10 +29,13 @@ def step_rows(
 ) -> list[dict[str, Any]]:
     """The messages in logical order, as data for --json; of one call, one rank, one training step.
 
-    step: logical, from 1; of one call, counted within it.   errors: TraceError for a rank that is not there
+    "step" of a row: logical, from 1; of one call, counted within it
+    errors: TraceError for a rank or a training step that is not there
     """
     if rank is not None and not 0 <= rank < trace.size:
         raise TraceError(f"there is no rank {rank}; the trace has ranks 0 … {trace.size - 1}")
+    if step is not None:
+        check_step(trace, step)
     made_by = {(r, event.seq): c for c in replayer.calls for r, event in c.parts.items()}
     phases = _phase_steps(replayer, made_by)
     rows = []
@@ -172,41 +178,38 @@ def _print_grid(made: Replay, frame: Frame | None, console: Console, rank: int |
     first = max(len(f"  rank {r}") for r in made.ranks)
 
     def column(c: int) -> list[str]:
-        texts = [
-            _cell(state[i][c], made.goal[i][c], values[i][c], (i, c) in changed, _adds(made)) for i in rows
-        ]
-        width = max(len(text) for text in (f"chunk {c}", *texts))
-        return [text.ljust(width) for text in (f"chunk {c}", *texts)]
+        held = [(state[i][c], made.goal[i][c], values[i][c], (i, c) in changed) for i in rows]
+        texts = [f"chunk {c}", *(_cell(*cell, _adds(made)) for cell in held)]
+        return [text.ljust(max(map(len, texts))) for text in texts]
 
-    def fitting(chunks: list[int]) -> list[list[str]]:
-        found, room = [], console.width - first
-        for c in chunks:
-            texts = column(c)
-            room -= len(texts[0]) + 2
-            if room < 0 and found:
-                break
-            found.append(texts)
-        return found
-
-    columns = fitting(list(range(len(made.chunks))))
-    if len(columns) < len(made.chunks):
-        columns = fitting(sorted({c for _, c in changed}) or list(range(len(made.chunks))))
-    names = ["", *(f"  rank {made.ranks[i]}" for i in rows)]
+    chunks, room = range(len(made.chunks)), console.width - first
+    columns = _fitting(map(column, chunks), room)
+    if len(columns) < len(chunks):
+        columns = _fitting(map(column, sorted({c for _, c in changed}) or chunks), room)
     grid = Text(no_wrap=True, overflow="ellipsis")
-    for k, name in enumerate(names):
+    for k, name in enumerate(["", *(f"  rank {made.ranks[i]}" for i in rows)]):
         grid.append(name.ljust(first))
         for texts in columns:
             grid.append(f"  {texts[k]}", style="bold" if "✓" in texts[k] else "")
         grid.rstrip()
         grid.append("\n")
-    left = []
-    if len(columns) < len(made.chunks):
-        left.append(f"{len(columns)} of {len(made.chunks)} chunks")
+    left = [f"{len(columns)} of {len(chunks)} chunks"] if len(columns) < len(chunks) else []
     if rank is None and len(rows) < len(made.ranks):
         left.append(f"{len(rows)} of {len(made.ranks)} ranks; --rank shows another")
     grid.append(f"  ({', '.join(left)})" if left else "")
     grid.rstrip()
     console.print(grid, highlight=False)
+
+
+def _fitting(columns: Iterable[list[str]], room: int) -> list[list[str]]:
+    """The first columns that have room, and at least one."""
+    found: list[list[str]] = []
+    for texts in columns:
+        room -= len(texts[0]) + 2
+        if room < 0 and found:
+            break
+        found.append(texts)
+    return found
 
 
 def _cell(holds: list[int], goal: list[int], values: list | None, changed: bool, adds: bool) -> str:

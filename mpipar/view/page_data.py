@@ -18,8 +18,9 @@ import mpipar
 from mpipar.cost import busiest_rank_bytes
 from mpipar.trace import Event, Trace, pair_messages
 from mpipar.view.calls import CallInfo
-from mpipar.view.contributions import Replay, Replayer
+from mpipar.view.contributions import Replayer
 from mpipar.view.critical_path import critical_path
+from mpipar.view.frames import Replay
 from mpipar.view.timeline import State, states
 from mpipar.view.waits import waits
 from mpipar.view.why import sentences

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mpipar.trace import Event, Trace, collective_calls, pair_messages
+from mpipar.trace import MESSAGES, SENDS, Event, Trace, collective_calls, pair_messages
 from mpipar.view.steps import groups
 
 Key = tuple[int, int]  # rank and seq of a send: names a message
@@ -77,7 +77,7 @@ def _by_parent(events: list[Event]) -> dict[int, list[Event]]:
     home: dict[int, int] = {}
     found: dict[int, list[Event]] = defaultdict(list)
     for event in sorted(events, key=lambda event: event.seq):
-        if event.op in ("send", "recv", "isend", "irecv") and event.parent >= 0:
+        if event.op in MESSAGES and event.parent >= 0:
             home[event.seq] = event.parent
             if not event.phase.startswith(SET_UP):
                 found[event.parent].append(event)
@@ -88,7 +88,7 @@ def _by_parent(events: list[Event]) -> dict[int, list[Event]]:
 
 def _call(part: dict[int, Event], inside: dict, names: dict[Key, Key]) -> Call:
     events = {rank: inside[rank].get(whole.seq, []) for rank, whole in part.items()}
-    sends = {rank: [e for e in own if e.op in ("send", "isend")] for rank, own in events.items()}
+    sends = {rank: [e for e in own if e.op in SENDS] for rank, own in events.items()}
     first = next(iter(part.values()))
     return Call(
         first.op,
@@ -134,7 +134,7 @@ def _step(number: int, rank: _Rank, ended: dict[Key, int], names: dict[Key, Key]
     what, event = rank.program[0]
     key = names.get((number, event.parent if event.op == "wait" else event.seq))
     if key is not None and what == "post":
-        port = rank.out if event.op in ("send", "isend") else rank.into
+        port = rank.out if event.op in SENDS else rank.into
         port.waiting.append(_Half(key, size(event), rank.clock))
     elif key is not None:
         if key not in ended:

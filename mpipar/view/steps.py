@@ -16,11 +16,9 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from mpipar.trace import COLLECTIVES, Event, Trace, pair_messages
+from mpipar.trace import COLLECTIVES, MESSAGES, RECEIVES, REQUESTS, SENDS, Event, Trace, pair_messages
 from mpipar.view.units import readable_bytes
 
-SENDS, RECEIVES = ("send", "isend"), ("recv", "irecv")
-MESSAGES = frozenset(SENDS + RECEIVES)
 Key = tuple[int, int]  # rank and seq of an event
 OUTSIDE = -1  # the parent of a user's own message
 
@@ -112,7 +110,7 @@ def groups(events: list[Event]) -> list[list[Event]]:
 def _program(events: list[Event], kept: set[int]) -> list[tuple[str, list[Event]]]:
     """Posts and waits in order; a request that only a test() ended was over before what began later."""
     own = [e for e in events if e.seq in kept or (e.op == "wait" and e.parent in kept)]
-    requests = {e.seq: e for e in own if e.op in ("isend", "irecv")}
+    requests = {e.seq: e for e in own if e.op in REQUESTS}
     waited = {e.parent for e in own if e.op == "wait"}
     tested = sorted((e.end, seq) for seq, e in requests.items() if seq not in waited)
     starts = [e.start for e in own] if tested else []
@@ -172,7 +170,7 @@ def _complete(
     now = rank.clock
     for event in group:
         key = (number, event.seq)
-        if what == "post" and event.op in ("isend", "irecv"):
+        if what == "post" and event.op in REQUESTS:
             continue
         if event.op in RECEIVES:
             sent = sender_of.get(key)

@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any
 
 from mpipar.errors import TraceError
-from mpipar.trace import RankTrace, Trace
+from mpipar.trace import REQUESTS, RankTrace, Trace
 from mpipar.view.blocking import Stay, stays
 from mpipar.view.timeline import COMPUTE, WAITING, State, spans, states
 
@@ -84,6 +84,15 @@ def steps(trace: Trace) -> tuple[int, float]:
     return count, stretch / 1e9 / count
 
 
+def check_step(trace: Trace, step: int) -> None:
+    """errors: TraceError where the trace has no such training step"""
+    known = {event.step for _, event in trace.events()} - {-1}
+    if not known:
+        raise TraceError(f"{trace.folder} tells no steps; give a scope its step: world.scope(name, step)")
+    if step not in known:
+        raise TraceError(f"{trace.folder} holds no step {step}; its steps are {min(known)} … {max(known)}")
+
+
 def speed_up(trace: Trace, serial: Trace) -> dict[str, Any]:
     """T(1) / T(p) and that over p, for ranks p.
 
@@ -115,7 +124,7 @@ def _activity(rank: int, span: int, of: RankTrace, own: list[State], calls: list
     compute = sum(state.length for state in own if state.kind == COMPUTE)
     waiting = sum(state.length for state in own if state.kind == WAITING)
     blocked = [(stay.start, stay.end) for stay in calls if stay.event.op != "copy"]
-    loose = [(e.start, e.end) for e in of.events if e.op in ("isend", "irecv")]
+    loose = [(e.start, e.end) for e in of.events if e.op in REQUESTS]
     computing = [(state.start, state.end) for state in own if state.kind == COMPUTE]
     under_way = length(chain(blocked, loose))
     overlapped = length(loose) + length(computing) - length(chain(loose, computing))

@@ -16,7 +16,7 @@ call. What is left of a call is transfer.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mpipar.trace import COLLECTIVES, STARTED, Event, Trace, collective_calls, pair_messages
+from mpipar.trace import COLLECTIVES, RECEIVES, SENDS, STARTED, Event, Trace, collective_calls, pair_messages
 from mpipar.view.blocking import Stay, requests, stays
 
 ALL_WITH_ALL = STARTED | {"allreduce", "allgather", "reduce_scatter", "alltoall", "barrier", "split"}
@@ -105,7 +105,7 @@ class _Search:
             return
         peer, other = self.partners[rank, side.seq]
         if peer != rank and event.start < other.start <= event.end:
-            cause = LATE_SENDER if side.op in ("recv", "irecv") else LATE_RECEIVER
+            cause = LATE_SENDER if side.op in RECEIVES else LATE_RECEIVER
             request = None if side is event else side
             yield Wait(rank, event.start, other.start, cause, peer, event, other, request)
 
@@ -140,7 +140,7 @@ class _Search:
         arrivals = []
         for rank, event in part.items():
             for hop in self.hops.get((rank, event.seq), ()):
-                if hop.op in ("recv", "irecv") and (rank, hop.seq) in self.partners:
+                if hop.op in RECEIVES and (rank, hop.seq) in self.partners:
                     sender, sent = self.partners[rank, hop.seq]
                     arrivals.append((hop.end, sent.start, sender, rank))
         last = {rank: (rank, event) for rank, event in part.items()}
@@ -152,7 +152,7 @@ class _Search:
     def _held_up(self, rank: int, call: Event, hop: Event) -> Iterator[Wait]:
         """A send inside a collective until its receiver's call, if it was not over before that."""
         side = self.requests[rank].get(hop.parent) if hop.op == "wait" else hop
-        if hop.op not in ("send", "wait") or side is None or side.op not in ("send", "isend"):
+        if hop.op not in ("send", "wait") or side is None or side.op not in SENDS:
             return
         peer, _ = self.partners.get((rank, side.seq), (rank, None))
         other = self.parts.get((rank, call.seq), {}).get(peer)

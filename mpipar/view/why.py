@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mpipar.trace import Event, Trace
+from mpipar.trace import MESSAGES, SENDS, Event, Trace
 from mpipar.view.blocking import call_name
 from mpipar.view.critical_path import UNSEEN, Segment, critical_path
 from mpipar.view.losses import UNRECORDED, Behind, Loss, losses, main_scope
@@ -119,9 +119,9 @@ def call_text(event: Event, request: Event | None = None, tag: bool = True) -> s
     """'recv(source=1, tag=0)', 'the wait for isend(dest=2, tag=0)', 'allreduce ring'"""
     if request is not None:
         return f"the wait for {call_text(request, tag=tag)}"
-    if event.op not in ("send", "recv", "isend", "irecv"):
+    if event.op not in MESSAGES:
         return call_name(event)
-    side = "dest" if event.op in ("send", "isend") else "source"
+    side = "dest" if event.op in SENDS else "source"
     return f"{event.op}({side}={event.peer}" + (f", tag={event.tag})" if tag else ")")
 
 

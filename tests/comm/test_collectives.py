@@ -14,6 +14,8 @@ from mpipar.errors import DTypeError, MessageError, OptionError, ShapeError
 
 REDUCE = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min, "mean": np.mean}
 SHAPES = ((), (1,), (3,), (7,), (4, 5), (0,), (2, 0))
+# an operation is only what is done to two numbers: each with few shapes, all shapes with one
+OPS_AND_SHAPES = [("sum", shape) for shape in SHAPES] + [(op, s) for op in REDUCE for s in ((7,), (2, 0))]
 LONG = 16384 * 2 + 5  # elements; several segments
 P, VIRTUAL = (1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 6, 7, 8, 9, 16)
 
@@ -43,10 +45,9 @@ def equal(got, wanted, what=""):
 @ranks(*P, virtual=VIRTUAL)
 def test_allreduce_of_every_op_algorithm_and_size(world):
     for algorithm in algorithms("allreduce"):
-        for op, reduce in REDUCE.items():
-            for shape in SHAPES:
-                got = world.allreduce(asarray(values(world.rank, shape)), op, algorithm)
-                equal(got, reduce(everybody(world, shape), axis=0), (algorithm, op, shape))
+        for op, shape in OPS_AND_SHAPES:
+            got = world.allreduce(asarray(values(world.rank, shape)), op, algorithm)
+            equal(got, REDUCE[op](everybody(world, shape), axis=0), (algorithm, op, shape))
 
 
 @ranks(*P, virtual=VIRTUAL)
@@ -72,11 +73,10 @@ def test_reduce_to_every_root(world):
 @ranks(*P, virtual=VIRTUAL)
 def test_scan_of_every_op_and_size(world):
     for algorithm in algorithms("scan"):
-        for op, reduce in REDUCE.items():
-            for shape in SHAPES:
-                x = asarray(values(world.rank, shape))
-                got = world.scan(x, op, algorithm)
-                equal(got, reduce(everybody(world, shape)[: world.rank + 1], axis=0), (algorithm, op, shape))
+        for op, shape in OPS_AND_SHAPES:
+            got = world.scan(asarray(values(world.rank, shape)), op, algorithm)
+            wanted = REDUCE[op](everybody(world, shape)[: world.rank + 1], axis=0)
+            equal(got, wanted, (algorithm, op, shape))
         x = asarray(values(world.rank, (6, 4)))
         assert world.scan(x, algorithm=algorithm, out=x) is x
         equal(x, everybody(world, (6, 4))[: world.rank + 1].sum(0))

@@ -66,21 +66,23 @@ def test_help_shows_the_defaults(monkeypatch, capsys):
 FROM_SCRIPT, FROM_VARIABLE, FROM_LINE = "traces/mine", "traces/variable", "traces/line"
 
 
+CASES = [
+    (None, None, FROM_SCRIPT),
+    (FROM_VARIABLE, None, FROM_VARIABLE),
+    (FROM_VARIABLE, FROM_LINE, FROM_LINE),
+    (FROM_VARIABLE, "0", None),
+    (FROM_VARIABLE, "off", None),
+    (None, FROM_LINE, FROM_LINE),
+    (None, "0", None),
+    ("0", None, None),
+    ("0", FROM_LINE, FROM_LINE),
+]
+
+
 @pytest.mark.parametrize(
-    ("variable", "line", "recorded"),
-    [
-        (None, None, FROM_SCRIPT),
-        (None, FROM_LINE, FROM_LINE),
-        (None, "0", None),
-        (FROM_VARIABLE, None, FROM_VARIABLE),
-        (FROM_VARIABLE, FROM_LINE, FROM_LINE),
-        (FROM_VARIABLE, "0", None),
-        (FROM_VARIABLE, "off", None),
-        ("0", None, None),
-        ("0", FROM_LINE, FROM_LINE),
-    ],
+    ("virtual", "variable", "line", "recorded"),
+    [(True, *case) for case in CASES] + [(False, *case) for case in CASES[:4]],
 )
-@pytest.mark.parametrize("virtual", [False, True])
 def test_the_command_line_wins_then_the_variable_then_the_script(virtual, variable, line, recorded, tmp_path):
     program = ["-m", "mpipar.cli", "sim", "-n", "2"] if virtual else []
     folders = lambda name: name if name in (None, "0", "off") else str(tmp_path / name)  # noqa: E731

@@ -9,8 +9,10 @@ from mpipar.comm.collectives import ALGORITHMS
 from mpipar.comm.network import Link, Topology
 from mpipar.comm.virtual import run
 from mpipar.trace import STARTED, read
-from mpipar.view import contributions, rerun
+from mpipar.view import chunk_contents, rerun
+from mpipar.view.calls import call_list
 from mpipar.view.contributions import Replayer, replay
+from mpipar.view.frames import Replay
 
 DRAWN = [
     (op, name) for op, named in ALGORITHMS.items() if op != "barrier" for name in named if name != "shared"
@@ -63,7 +65,7 @@ def test_what_is_promised():
     chunks = [(0, 2), (2, 4), (4, 6)]
 
     def goal(operation, root=-1):
-        return contributions._goal(rerun.Call(operation, "", (6,), 3, root, (0, 1, 2)), chunks)
+        return chunk_contents.goal(rerun.Call(operation, "", (6,), 3, root, (0, 1, 2)), chunks)
 
     assert goal("allreduce") == [[7] * 3] * 3
     assert goal("reduce", 1) == [[0] * 3, [7] * 3, [0] * 3]
@@ -228,7 +230,7 @@ def test_numbers_are_left_out_where_they_were_not_recorded(tmp_path):
 def test_numbers_that_json_has_no_word_for(tmp_path):
     made = replay_of(tmp_path / "t", lambda w: w.allreduce(asarray(np.array([np.inf, np.nan]))), 2)
     assert made.frames[-1].values == [[["inf", "nan"]]] * 2
-    assert msgspec.json.decode(msgspec.json.encode(made), type=contributions.Replay) == made
+    assert msgspec.json.decode(msgspec.json.encode(made), type=Replay) == made
 
 
 def test_calls_have_one_number_whatever_the_clocks_say(tmp_path):
@@ -242,7 +244,7 @@ def test_calls_have_one_number_whatever_the_clocks_say(tmp_path):
         world.barrier()
 
     run(program, 4, trace=tmp_path / "t")
-    calls = contributions.call_list(read(tmp_path / "t"))
+    calls = call_list(read(tmp_path / "t"))
     assert [(c.number, c.ranks) for c in calls] == [
         (1, [0, 1, 2, 3]), (2, [0, 2]), (3, [1, 3]), (4, [0, 2]), (5, [1, 3]), (6, [0, 1, 2, 3]),
     ]  # fmt: skip

@@ -193,11 +193,12 @@ def test_an_empty_trace_and_missing_ranks(tmp_path):
     assert (data["ranks"], data["size"], data["problems"]) == ([0], 3, ["2 of 3 ranks left no file: 1, 2"])
 
 
-def test_fifty_thousand_events_stay_small(tmp_path):
-    """Measured: 1.5 MB, 30 bytes an event with its message and its state."""
-    text = page(made(tmp_path / "t", *long_ring(4, 6250)))
-    assert sum(len(columns["kind"]) for columns in data_of(text)["events"]) == 50_000
-    assert len(text) < 6e6
+def test_many_events_stay_small(tmp_path):
+    """Measured: 68 bytes an event, 30 with its message, 31 for states, 7 for the critical path."""
+    few, many = (page(made(tmp_path / str(rounds), *long_ring(4, rounds))) for rounds in (125, 1250))
+    events = [sum(len(columns["kind"]) for columns in data_of(text)["events"]) for text in (few, many)]
+    assert events == [1000, 10_000]
+    assert len(many) - len(few) < 100 * 9000
 
 
 def test_the_command(tmp_path, capsys, monkeypatch):

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ranks import run_python, run_ranks
+from ranks import run_ranks
 
 from mpipar.arrays import asarray
+from mpipar.cli.trace import trace_perfetto
 from mpipar.comm.virtual import run
 from mpipar.errors import TraceError
 from mpipar.trace import Event, RankTrace, Trace, pair_messages, read
@@ -273,19 +274,19 @@ def test_requests_take_as_many_tracks_as_overlap(tmp_path):
     assert {tid for _, tid in found.tracks} == {2, 3, 4}
 
 
-def test_100_000_events_take_less_than_3_seconds():
+def test_an_event_takes_less_than_30_microseconds():
     def events(rank):
-        for k in range(25_000):
+        for k in range(7_500):
             op, peer = ("send", rank ^ 1) if (k + rank) % 2 == 0 else ("recv", rank ^ 1)
             yield Event(k, op, 100 * k, 100 * k + 150, "world", peer, 0, 8, "float64", (1,), site="a.py:1")
 
     trace = by_hand(*(events(rank) for rank in range(4)))
     start = time.process_time()
-    assert len(trace_events(trace)) > 300_000
-    assert time.process_time() - start < 3
+    assert len(trace_events(trace)) > 90_000
+    assert time.process_time() - start < 30_000 * 30e-6
 
 
-def test_from_the_command_line(tmp_path):
+def test_a_run_under_mpirun_and_the_command(tmp_path, capsys):
     script = tmp_path / "job.py"
     script.write_text(
         "import sys, numpy as np, mpipar as mp\n"
@@ -295,9 +296,9 @@ def test_from_the_command_line(tmp_path):
     made = run_ranks(3, [str(script), str(tmp_path / "t")])
     assert made.returncode == 0, made.stderr
     assert len(Checked(read(tmp_path / "t"), tmp_path).arrows) == 12
-    command = ["-m", "mpipar.cli", "trace", "perfetto", str(tmp_path / "t"), "-o"]
-    done = run_python([*command, str(tmp_path / "x.json")])
-    assert "12 arrows" in done.stdout and "ui.perfetto.dev" in done.stdout, done.stderr
+    trace_perfetto(tmp_path / "t", tmp_path / "x.json")
+    said = capsys.readouterr().out
+    assert "12 arrows" in said and "ui.perfetto.dev" in said
     assert json.loads((tmp_path / "x.json").read_text())["traceEvents"]
 
 

@@ -194,6 +194,24 @@ def test_a_call_is_found_by_number_or_name(tmp_path):
         find_call(calls, "9")
 
 
+def test_a_rank_or_a_training_step_that_is_not_there_is_refused(tmp_path):
+    def two_steps(world):
+        for step in (3, 4):
+            with world.scope("train", step=step):
+                world.barrier()
+
+    for name, body in (("with", two_steps), ("without", lambda world: world.barrier())):
+        run(body, 2, trace=tmp_path / name)
+    trace, without = read(tmp_path / "with"), read(tmp_path / "without")
+    assert {row["training_step"] for row in step_rows(trace, Replayer(trace), step=4)} == {4}
+    with pytest.raises(TraceError, match=r"there is no rank 2; the trace has ranks 0 … 1"):
+        step_rows(trace, Replayer(trace), rank=2)
+    with pytest.raises(TraceError, match=r"with holds no step 5; its steps are 3 … 4"):
+        step_rows(trace, Replayer(trace), step=5)
+    with pytest.raises(TraceError, match=r"without tells no steps; give a scope its step"):
+        step_rows(without, Replayer(without), step=5)
+
+
 def test_command(tmp_path):
     run(program, 2, trace=tmp_path / "t")
     command = ["-m", "mpipar.cli", "trace", "steps", str(tmp_path / "t")]
