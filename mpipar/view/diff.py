@@ -21,8 +21,9 @@ from rich.table import Table
 from mpipar.errors import TraceError
 from mpipar.trace import COLLECTIVES, Event, Trace
 from mpipar.view.steps import MESSAGES, RECEIVES, SENDS, groups, hops, readable_values
-from mpipar.view.units import readable_bytes
+from mpipar.view.units import readable_bytes, readable_count
 
+LEGEND = "a call of p ranks counts p times here, once a rank; bytes are those of sends"
 LOOK_AHEAD = 4  # items that tell a missing one from another one
 
 
@@ -98,7 +99,8 @@ def compare(
     left, right = ({r: _program(t, r, scopes) for r in range(t.size)} for t in (reference, mine))
     _count(found, left, right)
     if reference.size != mine.size:
-        found.first = f"the reference has {reference.size} ranks, yours {mine.size}; run both on as many"
+        ranks = readable_count(reference.size, "rank")
+        found.first = f"the reference has {ranks}, yours {mine.size}; run both on as many"
         return found
     places = {r: k for r in left if (k := _first_difference(left[r], right[r])) is not None}
     if places:
@@ -115,7 +117,8 @@ def print_difference(found: Difference, console: Console, limit: int = 0) -> Non
         console.print(f"note: {note}", style="yellow", **as_it_is)
     if found.equal:
         sent = sum(kind["reference"] for kind in found.kinds)
-        console.print(f"the traces are equal: {found.sizes[0]} ranks, {sent} calls and messages", **as_it_is)
+        ranks = readable_count(found.sizes[0], "rank")
+        console.print(f"the traces are equal: {ranks}, {sent} calls and messages", **as_it_is)
         return
     console.print(f"first difference: {found.first}", style="bold", **as_it_is)
     _some(found.ranks, "then ", console, limit)
@@ -126,6 +129,7 @@ def print_difference(found: Difference, console: Console, limit: int = 0) -> Non
         )
     else:
         console.print(_kinds_table(changed[:limit] if limit else changed))
+        console.print(LEGEND, style="dim", **as_it_is)
     lines = [
         f"rank {t['rank']} sends {t['reference_messages']} messages, {readable_bytes(t['reference_bytes'])}, "
         f"in the reference; {t['mine_messages']}, {readable_bytes(t['mine_bytes'])}, in yours"
