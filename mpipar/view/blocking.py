@@ -18,13 +18,14 @@ class Stay:
     """A rank's time in one call.   start, end: ns
 
     events: the call, and what else began in it: the receive of a sendrecv, copies
-    hops: messages and waits inside a collective, in order
+    hops: messages and waits inside a collective, in order;   request: what a wait is for
     """
 
     start: int
     end: int
     events: list[Event]
     hops: list[Event] = field(default_factory=list)
+    request: Event | None = None
 
     @property
     def event(self) -> Event:
@@ -32,7 +33,9 @@ class Stay:
 
     @property
     def name(self) -> str:
-        """'allreduce ring', 'recv', 'sendrecv', 'copy to host'"""
+        """'allreduce ring', 'recv', 'sendrecv', 'wait for isend', 'copy to host'"""
+        if self.request is not None:
+            return f"{self.event.op} for {call_name(self.request)}"
         began = {event.op for event in self.events if event.start == self.start}
         return "sendrecv" if {"send", "recv"} <= began else call_name(self.event)
 
@@ -63,7 +66,7 @@ def _stays(of: RankTrace) -> list[Stay]:
             hops[collective].append(event)
         elif event.op in BLOCKING:
             outer.append(event)
-    found: list[Stay] = []
+    found, started = list[Stay](), requests(of)
     for event in sorted(outer, key=lambda e: (e.start, -e.end, e.seq)):
         inside = hops.get(event.seq, [])
         if found and event.start < found[-1].end:
@@ -72,5 +75,6 @@ def _stays(of: RankTrace) -> list[Stay]:
             last.events.append(event)
             last.hops += inside
         else:
-            found.append(Stay(event.start, max(event.start, event.end), [event], inside))
+            request = started.get(event.parent) if event.op == "wait" else None
+            found.append(Stay(event.start, max(event.start, event.end), [event], inside, request))
     return found

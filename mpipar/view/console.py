@@ -25,6 +25,7 @@ from mpipar.settings import CommandLine, is_off, settings
 from mpipar.view.units import readable_path
 
 WIDTH = 100  # columns, where the terminal's are not known
+OFFERED = ("help", "values")  # what a script's own options cannot be called
 
 
 def arguments(description: str, trace: str | None = None, **defaults: Any) -> argparse.Namespace:
@@ -35,7 +36,7 @@ def arguments(description: str, trace: str | None = None, **defaults: Any) -> ar
     folder. The result also has the `description`.
     A wrong argument is reported once, by rank 0, and ends all ranks with status 2.
     In a notebook there is no command line, so the defaults are returned.
-    errors: OptionError for a default that tells no type, as None
+    errors: OptionError for a default that tells no type, as None, and for an option that is there already
     """
     parser = _Parser(description=description)
     wanted = settings()
@@ -57,6 +58,8 @@ def arguments(description: str, trace: str | None = None, **defaults: Any) -> ar
 def _add_option(parser: argparse.ArgumentParser, name: str, default: Any) -> None:
     offered = default if isinstance(default, tuple) else ()
     default = offered[0] if offered else default
+    if name in OFFERED:
+        raise OptionError(f"arguments: --{name} is an option of every script already; name yours otherwise")
     if not isinstance(default, (bool, int, float, str, Path)):
         raise OptionError(
             f"arguments: {name}={default!r} does not tell the type of --{name.replace('_', '-')}; give a "

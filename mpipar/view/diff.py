@@ -19,8 +19,9 @@ from mpipar.trace import Trace
 from mpipar.view.program import Item, Step, program
 from mpipar.view.steps import hops, readable_values
 from mpipar.view.tables import AS_IT_IS, table_of, wrapped
-from mpipar.view.units import readable_bytes
+from mpipar.view.units import readable_bytes, readable_count
 
+LEGEND = "a call of p ranks counts p times here, once a rank; bytes are those of sends"
 LOOK_AHEAD = 4  # items that tell a missing one from another one
 
 
@@ -69,7 +70,8 @@ def compare(
     left, right = ({r: program(t, r, scopes) for r in range(t.size)} for t in (reference, mine))
     _count(found, left, right)
     if reference.size != mine.size:
-        found.first = f"the reference has {reference.size} ranks, yours {mine.size}; run both on as many"
+        ranks = readable_count(reference.size, "rank")
+        found.first = f"the reference has {ranks}, yours {mine.size}; run both on as many"
         return found
     places = {r: k for r in left if (k := _first_difference(left[r], right[r])) is not None}
     if places:
@@ -85,7 +87,8 @@ def print_difference(found: Difference, console: Console, limit: int = 0) -> Non
         console.print(f"note: {note}", style="yellow", **AS_IT_IS)
     if found.equal:
         sent = sum(kind["reference"] for kind in found.kinds)
-        console.print(f"the traces are equal: {found.sizes[0]} ranks, {sent} calls and messages", **AS_IT_IS)
+        ranks = readable_count(found.sizes[0], "rank")
+        console.print(f"the traces are equal: {ranks}, {sent} calls and messages", **AS_IT_IS)
         return
     console.print(wrapped(f"first difference: {found.first}", console.width), style="bold", **AS_IT_IS)
     _some(found.ranks, "then ", console, limit)
@@ -97,6 +100,7 @@ def print_difference(found: Difference, console: Console, limit: int = 0) -> Non
     else:
         console.print()
         console.print(_kinds_table(changed[:limit] if limit else changed))
+        console.print(LEGEND, style="dim", **AS_IT_IS)
         console.print()
     lines = [
         f"rank {t['rank']} sends {t['reference_messages']} messages, {readable_bytes(t['reference_bytes'])}, "

@@ -13,6 +13,7 @@ from mpipar.view.calls import CallInfo
 from mpipar.view.contributions import Replayer
 from mpipar.view.frames import Frame, Replay
 from mpipar.view.steps import readable_values
+from mpipar.view.tables import site_text
 from mpipar.view.training import check_step
 from mpipar.view.units import readable_bytes, readable_count
 
@@ -53,8 +54,8 @@ def step_rows(
             "tag": sent.tag, "bytes": sent.bytes, "dtype": sent.dtype, "comm": sent.comm,
             "call": of and of.number, "name": name,
             "phase": sent.phase, "phase_step": inside.index(hop.inner) + 1 if of else 0,
-            "phase_steps": len(inside), "site": of.site if of else sent.site, "training_step": sent.step,
-            "values": sent.values,
+            "phase_steps": len(inside), "site": of.parts[hop.sender].site if of else sent.site,
+            "training_step": sent.step, "values": sent.values,
         })  # fmt: skip
     return sorted(rows, key=lambda row: (row["step"], row["sender"], row["receiver"])) if call else rows
 
@@ -134,7 +135,7 @@ def _lines(rows: list[dict[str, Any]], width: int) -> list[str]:
 
 def _cells(row: dict[str, Any], short: bool) -> list[str]:
     name, phase = row["name"], f"{row['phase']} {row['phase_step']}/{row['phase_steps']}"
-    site = row["site"].rpartition("/")[2] if short else row["site"]
+    site = site_text(row["site"], short)
     what = [f"{name} #{row['call']} ({phase})" if row["call"] else name or "message", site]
     if "carries" in row:  # of one call, whose name and line stand above
         what = [phase, row["carries"]]

@@ -182,6 +182,7 @@ def _likeness(call: CallInfo) -> tuple:
 
 def _call_row(group: list[CallInfo], place: dict, replay: int) -> dict[str, Any]:
     call = group[0]
+    whole = len(call.parts) == len(call.ranks)
     return {
         "number": call.number,
         "times": len(group),
@@ -196,7 +197,8 @@ def _call_row(group: list[CallInfo], place: dict, replay: int) -> dict[str, Any]
         "site": call.site,
         "scope": call.scope,
         "events": [place[rank, event.seq] for c in group for rank, event in sorted(c.parts.items())],
-        "bound": float(busiest_rank_bytes(call.operation, call.bytes, len(call.ranks))),
+        # what is missing from a call could make its ratio look better than it was
+        "bound": float(busiest_rank_bytes(call.operation, call.bytes, len(call.ranks))) if whole else 0.0,
         "replay": replay,
     }
 

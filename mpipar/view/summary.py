@@ -25,7 +25,7 @@ from mpipar.view.why import Why, told
 
 COLUMNS = ["calls", "messages", "bytes", "time", "share", "busiest", "ratio", "rate"]
 LEGEND = """\
-time: of a rank, averaged (of isend, irecv: in their waits); share: of its whole time; busiest: the
+time: of a rank, averaged (of what is started: in its waits); share: of its whole time; busiest: the
 most bytes that one rank sent or received (of collectives: in each call, summed); ratio: that by the
 least that it can be; rate: bytes a second of this rank while it was in its calls."""
 BRIEF_COLUMNS = ["calls", "messages", "bytes", "time/rank", "busiest", "bound", "ratio"]

@@ -1,9 +1,12 @@
 """How tables and sentences about a trace are printed."""
 
 import textwrap
+from collections.abc import Callable
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 # text of the user's: no numbers or brackets picked out, and a path on one line however long
@@ -27,6 +30,18 @@ def table_of(title: str, *columns: str, left: tuple[str, ...] = ()) -> Table:
         else:
             table.add_column(column, justify="right", no_wrap=True)
     return table
+
+
+def print_fitting(console: Console, table: Callable[[bool], Table]) -> None:
+    """Print table(False), or table(True), whose call sites are without their folder, where it is too wide."""
+    whole, endless = table(False), console.options.update(width=1000)
+    fits = Measurement.get(console, endless, whole).maximum <= console.width
+    console.print(whole if fits else table(True))
+
+
+def site_text(site: str, short: bool) -> str:
+    """'mpipar/comm/world.py:3', short: 'world.py:3'"""
+    return site.rpartition("/")[2] if short else site
 
 
 def wrapped(text: str, width: int, indent: str = "") -> str:

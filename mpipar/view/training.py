@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any
 
 from mpipar.errors import TraceError
-from mpipar.trace import REQUESTS, RankTrace, Trace
+from mpipar.trace import REQUESTS, Event, RankTrace, Trace
 from mpipar.view.blocking import Stay, stays
 from mpipar.view.timeline import COMPUTE, WAITING, State, spans, states
 
@@ -75,13 +75,28 @@ def run_seconds(trace: Trace) -> float:
 
 
 def steps(trace: Trace) -> tuple[int, float]:
-    """How many training steps there are, and seconds a step: their whole stretch by their number."""
-    inside = [(e.step, e.start, e.end) for of in trace.ranks.values() for e in of.events if e.step >= 0]
-    if not inside:
+    """How many training steps there are, and seconds a step: their whole stretch by their number.
+
+    A program that trains again counts its steps from the first one anew; these are further steps.
+    """
+    inside = {r: [e for e in of.events if e.step >= 0] for r, of in trace.ranks.items()}
+    own = [event for events in inside.values() for event in events]
+    if not own:
         return 0, 0.0
-    count = len({step for step, _, _ in inside})
-    stretch = max(end for _, _, end in inside) - min(start for _, start, _ in inside)
+    count = len(set().union(*map(_numbered, inside.values())))
+    stretch = max(event.end for event in own) - min(event.start for event in own)
     return count, stretch / 1e9 / count
+
+
+def _numbered(events: list[Event]) -> set[tuple[int, int]]:
+    """(training, step) of a rank's events; hops and waits may belong to a step that is over."""
+    outer = sorted((e for e in events if e.parent < 0), key=lambda e: (e.start, e.seq))
+    found, training, before = set(), 0, -1
+    for event in outer:
+        training += event.step < before and event.step == outer[0].step
+        found.add((training, event.step))
+        before = event.step
+    return found
 
 
 def check_step(trace: Trace, step: int) -> None:

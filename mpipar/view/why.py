@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from mpipar.trace import MESSAGES, SENDS, Event, Trace
 from mpipar.view.blocking import call_name
 from mpipar.view.critical_path import UNSEEN, Segment, critical_path
 from mpipar.view.losses import UNRECORDED, Behind, Loss, losses, main_scope
-from mpipar.view.tables import AS_IT_IS, table_of, wrapped
+from mpipar.view.tables import AS_IT_IS, print_fitting, site_text, table_of, wrapped
 from mpipar.view.timeline import COMPUTE, State, spans, states
 from mpipar.view.units import percent, readable_count, readable_time
 from mpipar.view.waits import COLLECTIVE, LATE_SENDER, Unknown, Wait, wait_states
@@ -88,27 +89,38 @@ def print_why(trace: Trace, console: Console, rank: int | None = None) -> None:
     for sentence in told(why):
         console.print(wrapped(f"- {sentence}", console.width, "  "), **AS_IT_IS)
     if causes := _causes(why):
-        title = "Waiting, of all ranks" if rank is None else f"Waiting of rank {rank}"
         console.print()
-        table = table_of(title, "cause", "in", "at", "time", "share", "times", left=("cause", "in", "at"))
-        for row in causes[:SHOWN]:
-            cells = (row["cause"], row["call"], row["site"], readable_time(row["seconds"]))
-            table.add_row(*cells, percent(row["share"]), str(row["times"]))
-        console.print(table)
+        print_fitting(console, lambda short: _causes_table(causes, rank, short))
     if why.path:
-        _print_path(why, console)
+        console.print()
+        print_fitting(console, lambda short: _path_table(why, short))
+        _print_path_ranks(why, console)
     for problem in trace.remarks:
         console.print(f"note: {problem}", style="yellow", **AS_IT_IS)
 
 
-def _print_path(why: Why, console: Console) -> None:
-    """A row a call or scope, and a line with the share of each rank."""
+def _causes_table(causes: list[dict[str, Any]], rank: int | None, short: bool) -> Table:
+    title = "Waiting, of all ranks" if rank is None else f"Waiting of rank {rank}"
+    table = table_of(title, "cause", "in", "at", "time", "share", "times", left=("cause", "in", "at"))
+    for row in causes[:SHOWN]:
+        cells = (row["cause"], row["call"], site_text(row["site"], short), readable_time(row["seconds"]))
+        table.add_row(*cells, percent(row["share"]), str(row["times"]))
+    return table
+
+
+def _path_table(why: Why, short: bool) -> Table:
+    """A row a call or scope."""
     text = ("what", "scope", "at")
     table = table_of("Critical path", *text, "time", "share", left=text)
-    for names, ns in _sums(why.path, lambda part: (part.what, part.scope, part.site)).most_common(SHOWN):
-        table.add_row(*names, readable_time(ns / 1e9), percent(ns / 1e9 / max(why.seconds, 1e-9)))
-    console.print()
-    console.print(table)
+    parts = _sums(why.path, lambda part: (part.what, part.scope, part.site)).most_common(SHOWN)
+    for (what, scope, site), ns in parts:
+        share = percent(ns / 1e9 / max(why.seconds, 1e-9))
+        table.add_row(what, scope, site_text(site, short), readable_time(ns / 1e9), share)
+    return table
+
+
+def _print_path_ranks(why: Why, console: Console) -> None:
+    """The share of each rank."""
     by_rank = _shares(why.path, lambda part: str(part.rank))
     listed = ", ".join(f"rank {rank} {percent(share)}" for rank, share in list(by_rank.items())[:SHOWN])
     more = f" and {len(by_rank) - SHOWN} more" if len(by_rank) > SHOWN else ""
@@ -205,8 +217,15 @@ def _path_sentences(why: Why, certain: bool) -> list[str]:
         return found
     for name, part in _path_parts([part for part in why.path if part.what != UNSEEN])[:1]:
         share = f"{percent(part / total)} of the critical path"
-        found.append(f"to shorten the run, speed up first {name}: {share}")
+        found.append(f"to shorten the run, speed up first {name}: {share}{_scopes_of(name, why.path, total)}")
     return found
+
+
+def _scopes_of(name: str, path: list[Segment], total: float) -> str:
+    """Where the computing is that no one scope holds half of: its largest scopes."""
+    scopes = _sums((p for p in path if p.what == COMPUTE), lambda part: part.scope or "no scope")
+    large = [f"{percent(ns / total)} in {scope}" for scope, ns in scopes.most_common(2)]
+    return f", of it {' and '.join(large)}" if name == COMPUTE and len(large) > 1 else ""
 
 
 def _path_parts(path: list[Segment]) -> list[tuple[str, int]]:
@@ -258,7 +277,7 @@ def _causes(why: Why) -> list[dict[str, Any]]:
     times: Counter[tuple[str, str, str]] = Counter()
     for loss in why.losses:
         event, request = loss.first.event, loss.first.request
-        key = (loss.first.cause, request.op if request else call_name(event), event.site)
+        key = (loss.first.cause, call_name(request or event), event.site)
         ns[key] += loss.total
         times[key] += loss.times.total()
     whole = sum(s for rank, s in why.own.items() if why.rank in (None, rank)) or 1.0

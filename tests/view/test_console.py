@@ -56,6 +56,12 @@ def test_a_default_without_a_type_is_named(monkeypatch, default):
         parse(monkeypatch, "", max_len=default)
 
 
+@pytest.mark.parametrize("name", ["values", "help"])
+def test_an_option_that_every_script_has_is_refused(monkeypatch, name):
+    with pytest.raises(OptionError, match=f"--{name} is an option of every script already; name yours"):
+        parse(monkeypatch, "", **{name: True})
+
+
 def test_help_shows_the_defaults(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         parse(monkeypatch, "--help", rate=0.5, unit="%")

@@ -231,6 +231,8 @@ def test_scopes_are_compared_when_asked_for(difference):
 def test_other_numbers_of_ranks(difference):
     found = difference(usual, usual, (2, 3))
     assert found.first == "the reference has 2 ranks, yours 3; run both on as many"
+    found = difference(lambda world: world.barrier(), lambda world: world.barrier(), (1, 2))
+    assert found.first == "the reference has 1 rank, yours 2; run both on as many"
 
 
 def test_an_incomplete_trace_is_refused(tmp_path):

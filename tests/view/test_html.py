@@ -13,7 +13,7 @@ from made_traces import event, long_ring, made
 from mpipar.cli.trace import trace_html
 from mpipar.comm.virtual import run
 from mpipar.errors import TraceError
-from mpipar.trace import pair_messages, read
+from mpipar.trace import COLLECTIVES, pair_messages, read
 from mpipar.view import page_data as page_data_module
 from mpipar.view.html import SCRIPTS, VIEWER, page, write_html
 from mpipar.view.page_data import FIELDS, page_data
@@ -123,6 +123,14 @@ def test_replay_is_kept_as_what_changes(trace):
             values[rank][chunk] = numbers
     assert values == [[[15.0, 15.0]] * 4] * 4
     assert calls[0]["bound"] == 2 * 64 * 3 / 4
+
+
+def test_a_call_that_a_rank_left_no_record_of_has_no_bound(trace):
+    trace = read(trace.folder)
+    last = max(e.seq for e in trace.ranks[2].events if e.op in COLLECTIVES)
+    trace.ranks[2].events = [e for e in trace.ranks[2].events if e.seq != last]
+    bounds = [call["bound"] for call in page_data(trace)["calls"]]
+    assert all(bounds[:-1]) and bounds[-1] == 0
 
 
 def test_more_replays_than_there_is_room_for_are_counted(trace, monkeypatch):

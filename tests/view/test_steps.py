@@ -128,6 +128,19 @@ def program(world):
     world.sendrecv(numbers(192), 1 - world.rank, 1 - world.rank, tag=5)
 
 
+def test_a_hop_has_the_line_of_its_sender(tmp_path):
+    def program(world):
+        if world.rank == 0:
+            world.barrier()
+        else:
+            world.barrier()
+
+    run(program, 2, trace=tmp_path / "t")
+    trace = read(tmp_path / "t")
+    lines = [int(row["site"].rpartition(":")[2]) for row in step_rows(trace, Replayer(trace))]
+    assert lines[1] - lines[0] == 2
+
+
 def test_lines(tmp_path):
     run(program, 2, trace=tmp_path / "t")
     lines = lines_of(tmp_path / "t")

@@ -61,6 +61,14 @@ def test_steps_and_their_time(tmp_path):
     assert steps(made(tmp_path / "u", [event("send", 0, 1, peer=0, tag=0)])) == (0, 0.0)
 
 
+def test_a_second_training_has_steps_of_its_own(tmp_path):
+    """Two trainings of 3 steps; a hop and a wait that end a step late begin no third one."""
+    events = [event("scope", 10 * k, 10 * k + 8, scope="train", step=k % 3) for k in range(6)]
+    late = [event("isend", 51, 52, peer=0, tag=0, step=0, parent=0), event("wait", 53, 54, step=0, parent=6)]
+    trace = made(tmp_path / "t", events + late, events)
+    assert steps(trace) == (6, pytest.approx(0.058 / 6))
+
+
 def test_speed_up_by_the_step_or_by_the_whole_run(tmp_path):
     with_steps = [event("scope", 0, 10, scope="train", step=0), event("scope", 10, 20, scope="train", step=1)]
     shorter = [event("scope", 0, 4, scope="train", step=0)]

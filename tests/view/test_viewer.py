@@ -297,6 +297,33 @@ def test_matrix_and_its_click(show, ring):
     assert drawn(page)["tab"] == "timeline" and page.input_value("#search") == "0>1"
 
 
+def test_the_tooltip_of_the_matrix_offers_only_what_is_there(show, ring):
+    page = show(ring)
+    page.keyboard.press("3")
+    drawn(page)
+    box, told = page.evaluate("app.matrix.grid"), []
+    for column in (1, 0):
+        place = {"x": box["x"] + (column + 0.5) * box["size"], "y": box["y"] + 0.5 * box["size"]}
+        page.locator("#cells").hover(position=place)
+        told.append(page.inner_text("#tooltip"))
+    assert "click to find them" in told[0] and told[1] == "rank 0 → rank 0\n0 messages, 0 B"
+
+
+def test_chunks_of_a_message_are_named_once(show, ring):
+    """Bruck's messages carry a block of several ranks for one and the same receiver."""
+    page = show(ring)
+    cargo = "(chunks) => cargoText({carries: chunks.map((chunk) => [chunk, 0]), tag: 7})"
+    said = [page.evaluate(cargo, chunks) for chunks in ([], [2], [6, 2, 2, 6], [0, 1, 2], [*range(0, 64, 2)])]
+    assert said == ["tag 7", "chunk 2", "chunks 2,6", "chunks 0-2", "chunks 0,2,4,6,8,10,12,14,16,18, …"]
+
+
+def test_a_scope_that_is_a_number_has_the_name_above_it(show, tmp_path):
+    events = [event("scope", 0, 5, scope="backward/0"), event("scope", 5, 9, scope="backward/1")]
+    page = show(made(tmp_path / "t", events))
+    drawn(page)
+    assert "backward/0" in page.inner_text("#legend")
+
+
 def test_a_sentence_leads_to_its_wait(show, ring):
     page = show(ring)
     page.locator("#why button").first.click()

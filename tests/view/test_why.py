@@ -146,6 +146,38 @@ def test_it_fits_the_terminal(late):
     assert "Waiting, of all ranks" in text and "Critical path" in text and "of it on rank 1 100 %" in text
 
 
+def test_call_sites_keep_their_line_where_the_table_is_wide(tmp_path):
+    site, scope = "mpipar/parallel/differentiable.py:177", "train/forward/layers.0.linear2"
+    send = event("send", 0, 10, peer=1, tag=0, site=site, scope=scope)
+    trace = made(tmp_path / "t", [send], [event("recv", 8, 10, peer=0, tag=0)])
+    for width, shown in ((110, site), (100, "differentiable.py:177")):
+        output = io.StringIO()
+        print_why(trace, Console(file=output, width=width))
+        rows = output.getvalue().rpartition("Critical path")[2].splitlines()
+        assert [row for row in rows if f"{scope}  {shown}  " in row]
+
+
+def test_waiting_for_a_request_names_it(tmp_path):
+    receives = [event("irecv", 0, 10, peer=1, tag=0), event("wait", 1, 10, parent=0)]
+    found = report(made(tmp_path / "t", receives, [event("send", 8, 12, peer=0, tag=0)]))
+    assert [cause["call"] for cause in found["causes"]] == ["irecv"]
+    started = [event("iallreduce", 0, 10, algorithm="ring"), event("wait", 1, 10, parent=0)]
+    found = report(made(tmp_path / "u", started, [event("iallreduce", 8, 10, algorithm="ring")]))
+    assert [cause["call"] for cause in found["causes"]] == ["iallreduce ring"]
+    alone = report(made(tmp_path / "v", started))
+    assert list(alone["critical_path"]["by_call"]) == ["wait for iallreduce ring", "compute"]
+
+
+def test_computing_that_no_scope_holds_half_of_is_told_by_its_largest(tmp_path):
+    names = ("A/report", "B/report", "C/report", "B/forward")
+    scopes = [event("scope", 10 * k, 10 * k + 10 - k, scope=name) for k, name in enumerate(names)]
+    told = sentences(made(tmp_path / "t", scopes))
+    assert told[-1] == (
+        "to shorten the run, speed up first compute: 100 % of the critical path, of it 27 % in A/report and "
+        "24 % in B/report"
+    )
+
+
 def test_why_from_the_command_line(late):
     command = ["-m", "mpipar.cli", "trace", "why", str(late.folder)]
     assert json.loads(run_python([*command, "--json"]).stdout)["waits"][0]["culprit"] == 1

@@ -5,6 +5,7 @@
 const TOKEN = { width: 84, height: 40 };
 const CELL = { width: 62, alone: 106, height: 36, gap: 3, title: 21, margin: 5 };
 const EDGE = 24; // px around the cards
+const LONGEST_CARGO = 24; // characters of the chunks of a message
 
 function svg(tag, attributes = {}, ...children) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -20,9 +21,11 @@ function carriedBy(carries, sets) {
 
 // "chunk 2", "chunks 0-1"; by its tag where chunks are not known
 function cargoText({ carries, tag }) {
-  const chunks = carries.map(([chunk]) => chunk);
+  const chunks = [...new Set(carries.map(([chunk]) => chunk))].sort((a, b) => a - b);
   if (!chunks.length) return `tag ${tag}`;
-  return `chunk${chunks.length > 1 ? "s" : ""} ${ranksText(chunks)}`;
+  const text = ranksText(chunks);
+  const named = text.length > LONGEST_CARGO ? `${text.slice(0, text.lastIndexOf(",", LONGEST_CARGO))}, …` : text;
+  return `chunk${chunks.length > 1 ? "s" : ""} ${named}`;
 }
 
 class Drawing {

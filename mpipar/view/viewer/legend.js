@@ -46,6 +46,6 @@ class Legend {
 
 // the last part of a scope's path, or all of it where two end alike
 function shortest(name, categories) {
-  const last = name.split("/").at(-1);
-  return categories.filter(({ label }) => label.split("/").at(-1) === last).length > 1 ? name : last;
+  const last = innermost(name);
+  return categories.filter(({ label }) => innermost(label) === last).length > 1 ? name : last;
 }

@@ -85,7 +85,8 @@ class Matrix {
     const n = this.trace.size;
     if (cell < 0) return showTooltip(null);
     const sent = `${countText(this.counts.messages[cell], "message")}, ${bytesText(this.counts.bytes[cell])}`;
-    const text = `rank ${Math.floor(cell / n)} → rank ${cell % n}\n${sent}\nclick to find them`;
+    const find = this.counts.messages[cell] ? "\nclick to find them" : "";
+    const text = `rank ${Math.floor(cell / n)} → rank ${cell % n}\n${sent}${find}`;
     return showTooltip(text, event.clientX, event.clientY);
   }
 
