@@ -11,15 +11,19 @@ from mpipar.comm.network import Network
 from mpipar.errors import OptionError
 
 
-def choose(operation: str, algorithm: str, n: int, itemsize: int, p: int, net: Network) -> str:
+def choose(
+    operation: str, algorithm: str, n: int, itemsize: int, p: int, net: Network, unseen: bool = False
+) -> str:
     """The name of the algorithm to use; "auto" takes the cheapest of ours.
 
-    n: elements of the whole vector, of so many bytes each.   errors: OptionError for a name that
-    is not offered
+    n: elements of the whole vector, of so many bytes each;   unseen: nobody looks at the messages, so
+    the cheapest one's sums may be made without any.   errors: OptionError for a name that is not offered
     """
     offered = ALGORITHMS[operation]
     if algorithm == "auto":
-        return _cheapest(operation, n, itemsize, p, net)
+        cheapest = _cheapest(operation, n, itemsize, p, net)
+        through_memory = f"shared_{cheapest}"
+        return through_memory if unseen and through_memory in offered else cheapest
     if algorithm in offered or algorithm == "native":
         return algorithm
     names = ", ".join([*offered, "auto", "native"])

@@ -1,0 +1,85 @@
+"""In which order an algorithm adds up the ranks' parts.
+
+Floating-point sums depend on the order: (a + b) + c is not a + (b + c). Which order an algorithm
+takes follows from its messages, and can be written as a tree: a rank, or a pair of trees, the left
+one `mine` and the right one `theirs` where they are added. Whoever evaluates the tree gets the
+algorithm's own result bit by bit, however the numbers came to him.
+
+    4 ranks                 chunk 0                   chunk 1                   chunk 2, …
+    recursive doubling      ((0 1) (2 3))             the same                  the same
+    ring                    (0 (3 (2 1)))             (1 (0 (3 2)))             (2 (1 (0 3)))
+    rabenseifner            ((0 2) (1 3))             ((1 3) (0 2))             ((2 0) (3 1))
+"""
+
+from functools import lru_cache, reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mpipar.comm.collectives.fold import core, has_folded
+from mpipar.comm.collectives.reduction import Add
+
+Tree = int | tuple["Tree", "Tree"]
+
+
+class Order(NamedTuple):
+    """Chunk i of x, of len(trees), is summed as trees[i]; owners[i] is the rank that does it."""
+
+    owners: list[int]
+    trees: list[Tree]
+
+    @property
+    def is_one(self) -> bool:
+        """Whether all chunks are summed alike, so that the cut into chunks does not matter."""
+        return len(set(self.trees)) == 1
+
+
+@lru_cache
+def by_rank(p: int) -> Order:
+    """((0 1) 2) …: one rank after the other."""
+    return Order(list(range(p)), [reduce(lambda tree, rank: (tree, rank), range(p))] * p)
+
+
+@lru_cache
+def recursive_doubling(p: int) -> Order:
+    """The lower rank's sum on the left."""
+    level = _folded(p)
+    while len(level) > 1:
+        level = [(level[i], level[i + 1]) for i in range(0, len(level), 2)]
+    return Order(list(range(p)), level * p)
+
+
+@lru_cache
+def ring(p: int) -> Order:
+    """Chunk c sets out from rank c + 1, and every rank that it visits adds it to its own."""
+    return Order(list(range(p)), [reduce(lambda sum_, k: ((c + k) % p, sum_), range(2, p + 1), (c + 1) % p)
+                                  for c in range(p)])  # fmt: skip
+
+
+@lru_cache
+def rabenseifner(p: int) -> Order:
+    """Core rank v adds what rank v XOR P/2 has to its own, then v XOR P/4, … v XOR 1."""
+    level = _folded(p)
+    distance = len(level) // 2
+    while distance:
+        level = [(level[v], level[v ^ distance]) for v in range(len(level))]
+        distance //= 2
+    return Order(core(p), level)
+
+
+def _folded(p: int) -> list[Tree]:
+    """What each rank of the core begins with: its own, or a folded neighbour's and its own."""
+    return [(r - 1, r) if has_folded(r, p) else r for r in core(p)]
+
+
+def total(tree: Tree, parts: list[Any], add: Add, out: Any) -> Any:
+    """The parts of all ranks, added up as the tree says.   returns: out, or where there is one rank, its part
+
+    out: shares no memory with a part
+    """
+    if isinstance(tree, int):
+        return parts[tree]
+    mine = total(tree[0], parts, add, out)
+    room = out if mine is not out or isinstance(tree[1], int) else np.empty_like(out)
+    add(mine, total(tree[1], parts, add, room), out=out)
+    return out
