@@ -11,6 +11,7 @@ from mpipar.comm.network import Network
 from mpipar.errors import OptionError
 
 
+@lru_cache(maxsize=4096)  # on the path of every collective
 def choose(
     operation: str, algorithm: str, n: int, itemsize: int, p: int, net: Network, unseen: bool = False
 ) -> str:
@@ -21,7 +22,7 @@ def choose(
     """
     offered = ALGORITHMS[operation]
     if algorithm == "auto":
-        cheapest = _cheapest(operation, n, itemsize, p, net)
+        cheapest = next(iter(predict(operation, n, itemsize, p, net)))
         through_memory = f"shared_{cheapest}"
         return through_memory if unseen and through_memory in offered else cheapest
     if algorithm in offered or algorithm == "native":
@@ -38,8 +39,3 @@ def predict(operation: str, n: int, itemsize: int, p: int, net: Network) -> dict
         if algorithm.auto
     }
     return dict(sorted(seconds.items(), key=lambda item: item[1]))
-
-
-@lru_cache(maxsize=4096)
-def _cheapest(operation: str, n: int, itemsize: int, p: int, net: Network) -> str:
-    return next(iter(predict(operation, n, itemsize, p, net)))

@@ -27,17 +27,13 @@ class Order(NamedTuple):
 
     owners: list[int]
     trees: list[Tree]
-
-    @property
-    def is_one(self) -> bool:
-        """Whether all chunks are summed alike, so that the cut into chunks does not matter."""
-        return len(set(self.trees)) == 1
+    alike: bool = False  # all trees are the same one, so that the cut into chunks does not matter
 
 
 @lru_cache
 def by_rank(p: int) -> Order:
     """((0 1) 2) …: one rank after the other."""
-    return Order(list(range(p)), [reduce(lambda tree, rank: (tree, rank), range(p))] * p)
+    return Order(list(range(p)), [reduce(lambda tree, rank: (tree, rank), range(p))] * p, alike=True)
 
 
 @lru_cache
@@ -46,14 +42,14 @@ def recursive_doubling(p: int) -> Order:
     level = _folded(p)
     while len(level) > 1:
         level = [(level[i], level[i + 1]) for i in range(0, len(level), 2)]
-    return Order(list(range(p)), level * p)
+    return Order(list(range(p)), level * p, alike=True)
 
 
 @lru_cache
 def ring(p: int) -> Order:
     """Chunk c sets out from rank c + 1, and every rank that it visits adds it to its own."""
-    return Order(list(range(p)), [reduce(lambda sum_, k: ((c + k) % p, sum_), range(2, p + 1), (c + 1) % p)
-                                  for c in range(p)])  # fmt: skip
+    visits = [[(c + k) % p for k in range(1, p + 1)] for c in range(p)]
+    return Order(list(range(p)), [reduce(lambda tree, rank: (rank, tree), ranks) for ranks in visits])
 
 
 @lru_cache
@@ -79,7 +75,11 @@ def total(tree: Tree, parts: list[Any], add: Add, out: Any) -> Any:
     """
     if isinstance(tree, int):
         return parts[tree]
-    mine = total(tree[0], parts, add, out)
-    room = out if mine is not out or isinstance(tree[1], int) else np.empty_like(out)
-    add(mine, total(tree[1], parts, add, room), out=out)
+    left, right = tree
+    mine = parts[left] if isinstance(left, int) else total(left, parts, add, out)
+    if isinstance(right, int):
+        theirs = parts[right]
+    else:
+        theirs = total(right, parts, add, np.empty_like(out) if mine is out else out)
+    add(mine, theirs, out)
     return out

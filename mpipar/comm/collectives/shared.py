@@ -40,7 +40,7 @@ from mpipar.comm.collectives.segment import Segment, map_segment
 from mpipar.errors import OptionError
 
 FEW = 8192  # elements that every rank adds up itself
-PART = 32768  # elements, on up to 4 ranks: 256 KiB of float32 on 2 ranks are on their way at once
+PART = 65536  # elements, on up to 4 ranks: 512 KiB of float32 on 2 ranks are on their way at once
 
 Algorithm = Callable[[Any, Any, Add], None]
 
@@ -51,13 +51,15 @@ def shared_allreduce(
     """x ← sum of all ranks' x.   instead: what to do where there is no memory to share"""
     if comm.size == 1:
         return
-    _check(x, comm)
-    if "shared" not in comm.kept:
-        comm.kept["shared"] = map_segment(comm, FEW, part_size(comm.size))
-    segment, sums = comm.kept["shared"], order(comm.size)
+    if not isinstance(x, np.ndarray):
+        raise OptionError("allreduce: algorithm='shared' adds host arrays, this one is on a GPU; use 'ring'")
+    segment = comm.kept["shared"] if "shared" in comm.kept else _set_up(comm)
+    sums = order(comm.size)
+    if segment is None and instead is None:
+        raise OptionError("allreduce: no room for memory that the ranks share; use algorithm='ring'")
     if segment is None:
-        _without(x, comm, add, instead)
-    elif x.size <= FEW and sums.is_one:
+        instead(x, comm, add)
+    elif x.size <= FEW and sums.alike:
         _at_once(x, comm, add, segment, sums)
     else:
         _in_parts(x, comm, add, segment, sums)
@@ -100,19 +102,14 @@ def shared_allreduce_cost(
     """Of the meetings as barriers; "set up" is not counted."""
     sums = order(p)
     parts = max(1, -(-part_lengths(n, len(sums.owners))[0] // part_size(p)))
-    meetings = 1 if n <= FEW and sums.is_one else 2 * parts
+    meetings = 1 if n <= FEW and sums.alike else 2 * parts
     rounds = meetings * log2_ceil(p)
     return Cost(rounds, 0, rounds, 0)
 
 
-def _check(x: Any, comm: Any) -> None:
+
+def _set_up(comm: Any) -> Segment | None:
     if len(set(comm.nodes)) > 1:
         raise OptionError("allreduce: algorithm='shared' needs all ranks on one node; use 'hierarchical'")
-    if not isinstance(x, np.ndarray):
-        raise OptionError("allreduce: algorithm='shared' adds host arrays, this one is on a GPU; use 'ring'")
-
-
-def _without(x: np.ndarray, comm: Any, add: Add, instead: Algorithm | None) -> None:
-    if instead is None:
-        raise OptionError("allreduce: no room for memory that the ranks share; use algorithm='ring'")
-    instead(x, comm, add)
+    comm.kept["shared"] = segment = map_segment(comm, FEW, part_size(comm.size))
+    return segment
