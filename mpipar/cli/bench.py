@@ -26,6 +26,22 @@ def bench_checks(
     _bench("checks", checks.table, checks.measure(pairs, batches, calls), as_json, save)
 
 
+@app.command("allreduce")
+def bench_allreduce(
+    ranks: Annotated[int, ranks_option("How many ranks add their arrays.")] = 2,
+    sizes: Annotated[str, typer.Option(help="Bytes: a list, or a range by factors of 4.")] = "1KiB..64MiB",
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of runs, ours and the peer's.")] = 5,
+    batches: Annotated[int, typer.Option(min=1, help="Batches of a run, the fastest of which counts.")] = 12,
+    as_json: Json = False,
+    save: Save = False,
+) -> None:
+    """An allreduce against MPI's own, against gloo, and against a copy of the memory."""
+    from mpipar.bench import allreduce
+
+    result = allreduce.measure(ranks, allreduce.sizes_of(sizes), pairs, batches)
+    _bench("allreduce", allreduce.table, result, as_json, save)
+
+
 @app.command("virtual")
 def bench_virtual(
     ranks: Annotated[int, ranks_option("How many virtual ranks exchange messages.")] = 32,

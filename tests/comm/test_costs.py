@@ -43,7 +43,8 @@ def cases(p):
             rooted = operation in ("bcast", "reduce", "gather", "scatter")
             sizes = {0: [0], 1: [0, 3 * p, 5 * p]}.get(operation == "alltoall" or 0, [])
             sizes = sizes if operation == "alltoall" else [0, 1, p + 1, 120 * p]
-            sizes = [*sizes, LONG * p] if algorithm.startswith(("chain", "segmented_ring", "shared")) else sizes
+            in_parts = algorithm.startswith(("chain", "segmented_ring", "shared"))
+            sizes = [*sizes, LONG * p] if in_parts else sizes
             for n in [0] if operation == "barrier" else sizes:
                 for root in sorted({0, 1 % p, p - 1}) if rooted else [0]:
                     yield operation, algorithm, n, root

@@ -25,7 +25,7 @@ Tree = int | tuple["Tree", "Tree"]
 class Order(NamedTuple):
     """Chunk i of x, of len(trees), is summed as trees[i]; owners[i] is the rank that does it."""
 
-    owners: list[int]
+    owners: tuple[int, ...]
     trees: list[Tree]
     alike: bool = False  # all trees are the same one, so that the cut into chunks does not matter
 
@@ -33,7 +33,7 @@ class Order(NamedTuple):
 @lru_cache
 def by_rank(p: int) -> Order:
     """((0 1) 2) …: one rank after the other."""
-    return Order(list(range(p)), [reduce(lambda tree, rank: (tree, rank), range(p))] * p, alike=True)
+    return Order(tuple(range(p)), [reduce(lambda tree, rank: (tree, rank), range(p))] * p, alike=True)
 
 
 @lru_cache
@@ -42,14 +42,14 @@ def recursive_doubling(p: int) -> Order:
     level = _folded(p)
     while len(level) > 1:
         level = [(level[i], level[i + 1]) for i in range(0, len(level), 2)]
-    return Order(list(range(p)), level * p, alike=True)
+    return Order(tuple(range(p)), level * p, alike=True)
 
 
 @lru_cache
 def ring(p: int) -> Order:
     """Chunk c sets out from rank c + 1, and every rank that it visits adds it to its own."""
     visits = [[(c + k) % p for k in range(1, p + 1)] for c in range(p)]
-    return Order(list(range(p)), [reduce(lambda tree, rank: (rank, tree), ranks) for ranks in visits])
+    return Order(tuple(range(p)), [reduce(lambda tree, rank: (rank, tree), ranks) for ranks in visits])
 
 
 @lru_cache
@@ -60,7 +60,7 @@ def rabenseifner(p: int) -> Order:
     while distance:
         level = [(level[v], level[v ^ distance]) for v in range(len(level))]
         distance //= 2
-    return Order(core(p), level)
+    return Order(tuple(core(p)), level)
 
 
 def _folded(p: int) -> list[Tree]:

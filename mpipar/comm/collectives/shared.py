@@ -2,8 +2,8 @@
 
 All ranks map one file (segment.py). x is cut into chunks, one a rank, and each chunk into parts that
 stay in the cache. For each part, rank r writes what the others are to add up into its own row (1),
-waits until all have (2), adds up part r of all rows (3), waits again (4), and copies the others'
-sums (5). A few elements are added up by every rank itself, which saves (4) and (5).
+waits until all have (2), adds up its own part of all rows (3), waits again (4), and copies the
+others' sums (5). A few elements are added up by every rank itself, which saves (4) and (5).
 
     2 ranks, a part                rank 0                       rank 1
     (1)                            row 0 ← x of chunk 1         row 1 ← x of chunk 0
@@ -28,11 +28,13 @@ errors: OptionError where the ranks are on several nodes, x is on a GPU, or memo
 """
 
 from collections.abc import Callable
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from mpipar.comm.collectives.chunks import cut, part_lengths
+from mpipar.comm.collectives.chunks import part_lengths, starts
 from mpipar.comm.collectives.cost import Cost, log2_ceil
 from mpipar.comm.collectives.orders import Order, by_rank, total
 from mpipar.comm.collectives.reduction import Add
@@ -73,22 +75,34 @@ def _at_once(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order) 
 
 
 def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order) -> None:
-    r, rows, size = comm.rank, segment.many(x.dtype), part_size(comm.size)
-    chunks = cut(x, part_lengths(x.size, len(sums.owners)))
-    trees = dict(zip(sums.owners, sums.trees, strict=True))
-    for begin in range(0, max(1, len(chunks[0])), size):
-        parts = {owner: c[begin : begin + size] for owner, c in zip(sums.owners, chunks, strict=True)}
-        for owner, part in parts.items():
+    r, rows = comm.rank, segment.many(x.dtype)
+    tree = sums.trees[sums.owners.index(r)] if r in sums.owners else None
+    for stretches in plan(x.size, comm.size, sums.owners):
+        for owner, begin, end in stretches:
             if owner != r:
-                comm.copy("into shared memory", rows[r][owner][: len(part)], part)
+                comm.copy("into shared memory", rows[r][owner][: end - begin], x[begin:end])
         segment.meet(comm)
-        if r in parts:
-            n = len(parts[r])
-            given = [parts[r] if rank == r else row[r][:n] for rank, row in enumerate(rows)]
-            total(trees[r], given, add, rows[r][r][:n])
+        for owner, begin, end in stretches:
+            if owner == r:
+                mine, summed = x[begin:end], rows[r][r][: end - begin]
+                given = [mine if rank == r else row[r][: end - begin] for rank, row in enumerate(rows)]
+                total(tree, given, add, summed)
+                comm.copy("out of shared memory", mine, summed)
         segment.meet(comm)
-        for owner, part in parts.items():
-            comm.copy("out of shared memory", part, rows[owner][owner][: len(part)])
+        for owner, begin, end in stretches:
+            if owner != r:
+                comm.copy("out of shared memory", x[begin:end], rows[owner][owner][: end - begin])
+
+
+@lru_cache(maxsize=64)
+def plan(n: int, p: int, owners: tuple[int, ...]) -> list[list[tuple[int, int, int]]]:
+    """For each round of parts: [(the rank that adds it up, where in x it begins, where it ends), …]"""
+    lengths, size = part_lengths(n, len(owners)), part_size(p)
+    chunks = list(zip(owners, pairwise(starts(lengths)), strict=True))
+    return [
+        [(owner, min(first + k, last), min(first + k + size, last)) for owner, (first, last) in chunks]
+        for k in range(0, max(1, lengths[0]), size)
+    ]
 
 
 def part_size(p: int) -> int:
@@ -101,11 +115,9 @@ def shared_allreduce_cost(
 ) -> Cost:
     """Of the meetings as barriers; "set up" is not counted."""
     sums = order(p)
-    parts = max(1, -(-part_lengths(n, len(sums.owners))[0] // part_size(p)))
-    meetings = 1 if n <= FEW and sums.alike else 2 * parts
+    meetings = 1 if n <= FEW and sums.alike else 2 * len(plan(n, p, sums.owners))
     rounds = meetings * log2_ceil(p)
     return Cost(rounds, 0, rounds, 0)
-
 
 
 def _set_up(comm: Any) -> Segment | None:
