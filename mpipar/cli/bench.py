@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mpipar.cli.options import Json, Save, ranks_option
+from mpipar.cli.options import Json, Save, count, ranks_option
 
 app = typer.Typer(help="Measure what things cost here.", no_args_is_help=True)
 
@@ -54,6 +54,35 @@ def bench_virtual(
     from mpipar.bench import virtual
 
     _bench("virtual", virtual.table, virtual.measure(ranks, steps, ring_ranks), as_json, save)
+
+
+@app.command("step")
+def bench_step(
+    workload: Annotated[str, typer.Option(help="mlp, small, gpt, or several with commas.")] = "mlp,small,gpt",
+    ranks: Annotated[str, typer.Option(help="Numbers of ranks, with commas.")] = "1,2",
+    pairs: Annotated[int, typer.Option(min=1, help="Turns of each program, the median of which counts.")] = 7,
+    as_json: Json = False,
+    save: Save = False,
+) -> None:
+    """A training step here and with PyTorch DDP, in turns on the same cores."""
+    from mpipar.bench import step
+
+    found = step.measure(workload.split(","), [*map(count, ranks.split(","))], pairs)
+    _bench("step", step.table, found, as_json, save)
+
+
+@app.command("scaling")
+def bench_scaling(
+    workload: Annotated[str, typer.Option(help="mlp, small, gpt, or several with commas.")] = "mlp,gpt",
+    ranks: Annotated[int, ranks_option("How many ranks, each with a batch as large as one alone has.")] = 2,
+    pairs: Annotated[int, typer.Option(min=1, help="Turns of each program, the median of which counts.")] = 7,
+    as_json: Json = False,
+    save: Save = False,
+) -> None:
+    """What a rank's step takes longer when there are more ranks."""
+    from mpipar.bench import scaling
+
+    _bench("scaling", scaling.table, scaling.measure(workload.split(","), ranks, pairs), as_json, save)
 
 
 def _bench(name: str, table: Callable, result: dict, as_json: bool, save: bool) -> None:
