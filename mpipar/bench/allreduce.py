@@ -1,88 +1,100 @@
 """`mpipar bench allreduce`: float32 in place, ours against MPI's own and against gloo, and the limit.
 
-The programs of sums.py and gloo.py are launched in turn, several times. Each pair of launches sees about
-the same machine, so it gives a ratio, a peer's time to ours; their median counts, with the least and
-the largest. Ours is algorithm="auto" with checking as MPIPAR_CHECK says, and no trace.
+The programs of sums.py and gloo.py run at once, one of them asleep, and take turns. The two turns of a
+pair see about the same machine, so it gives a ratio, a peer's time to ours; the median of the ratios
+counts, with the least and the largest. Ours is algorithm="auto" without a trace, checked as
+MPIPAR_CHECK says.
 
 The limit: every rank has to read its n bytes and to write n bytes of sums, so it takes at least as long
 as a copy of n bytes on all ranks at once, measured in the same batches.
 """
 
-import importlib.util
 import statistics
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from mpipar.bench.launch import run_peers, run_ranks
+from mpipar.bench.step import PEER, find_peer
+from mpipar.bench.turns import Program
+from mpipar.comm import find_launcher
 from mpipar.errors import OptionError
 from mpipar.settings import settings
 from mpipar.view import readable_bytes, readable_time
 
 UNITS = {"B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
-LIMIT = 300.0  # s for one launch
 LARGE = 1 << 20  # bytes from which on we are to be as fast as MPI's own
 NEAR, NEAR_BYTES = 1.6, 64 << 20  # times the limit, and for how many bytes
 
 
-def measure(
-    ranks: int,
-    sizes: list[int],
-    pairs: int = 5,
-    batches: int = 12,
-    after_pair: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
-    """Launch so many pairs and compare.
+def measure(ranks: int, sizes: Sequence[int], pairs: int = 7, batches: int = 10) -> dict[str, Any]:
+    """A row a size.
 
-    returns: {"pairs": [{"ours": [{"bytes", "algorithm", "ours", "native", "copy"}, …], "gloo": [s, …]}, …],
-        "summary": [a row a size, see `compare`], …}; without torch there is no gloo
+    returns: {"ranks", "check", "peer": "torch 2.13.0" or None, "rows": [see `compare`]}
     errors: LaunchError without a working mpirun; OptionError for fewer than 2 ranks
     """
     if ranks < 2:
         raise OptionError(f"bench: {ranks} rank has nobody to add to; give --ranks 2 or more")
-    program = [str(batches), *map(str, sizes)]
-    has_torch = importlib.util.find_spec("torch") is not None
-    found = []
-    for _ in range(pairs):
-        ours = run_ranks(ranks, ["-m", "mpipar.bench.sums", *program], LIMIT, MPIPAR_TRACE="0")
-        peer = run_peers(ranks, "mpipar.bench.gloo", program, LIMIT) if has_torch else None
-        found.append({"ours": ours, "gloo": peer})
-        after_pair()
-    summary = [compare(ranks, i, found) for i in range(len(sizes))]
-    return {"ranks": ranks, "batches": batches, "check": settings().check, "pairs": found, "summary": summary}
+    peer = find_peer()
+    with ExitStack() as stack:
+        programs = [stack.enter_context(closing(_ours(ranks)))]
+        if peer is not None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            programs.append(stack.enter_context(closing(_gloo(ranks, Path(folder)))))
+        rows = [compare(ranks, n, [_pair(programs, n, batches, k) for k in range(pairs)]) for n in sizes]
+    return {"ranks": ranks, "check": settings().check, "peer": peer, "pairs": pairs, "rows": rows}
 
 
-def compare(ranks: int, i: int, pairs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row of size i.
+def _ours(ranks: int) -> Program:
+    launcher = find_launcher()
+    command = launcher.command(ranks, ["-m", "mpipar.bench.sums"])
+    return Program("mpipar", ranks, [command], launcher.environment(MPIPAR_TRACE="0"))
 
+
+def _gloo(ranks: int, folder: Path) -> Program:
+    program = [sys.executable, "-m", "mpipar.bench.gloo"]
+    commands = [[*program, str(rank), str(ranks), str(folder / "meeting")] for rank in range(ranks)]
+    return Program("torch", ranks, commands, {"OMP_NUM_THREADS": "1"})
+
+
+def _pair(programs: list[Program], nbytes: int, batches: int, number: int) -> dict[str, Any]:
+    """What rank 0 of each program measured."""
+    found: dict[str, Any] = {}
+    for program in programs[:: 1 if number % 2 == 0 else -1]:
+        found |= program.turn(bytes=nbytes, batches=batches)[0]
+    return found
+
+
+def compare(ranks: int, nbytes: int, turns: list[dict[str, Any]]) -> dict[str, Any]:
+    """The row of a size.
+
+    turns: of each pair {"algorithm", "ours", "native", "copy": s, "gloo": s where there is torch}
     returns: {"bytes", "algorithm", "ours", "copy": medians in s, "limit": the median of ours / copy,
-        "native", "gloo": {"seconds", "ratio": medians, "least", "most", "target"} or None}
+        "native", "gloo": {"seconds", "ratio": medians, "least", "most", "target"} or None, "turns"}
     """
-    rows = [pair["ours"][i] for pair in pairs]
-    nbytes, ours = rows[0]["bytes"], [row["ours"] for row in rows]
-    peers = {
-        "native": [row["native"] for row in rows],
-        "gloo": [pair["gloo"] and pair["gloo"][i] for pair in pairs],
-    }
     return {
         "bytes": nbytes,
-        "algorithm": rows[0]["algorithm"],
-        "ours": statistics.median(ours),
-        "copy": statistics.median(row["copy"] for row in rows),
-        "limit": statistics.median(row["ours"] / row["copy"] for row in rows),
-        **{name: _ratio(times, ours, target(name, ranks, nbytes)) for name, times in peers.items()},
+        "algorithm": turns[0]["algorithm"],
+        "ours": statistics.median(turn["ours"] for turn in turns),
+        "copy": statistics.median(turn["copy"] for turn in turns),
+        "limit": statistics.median(turn["ours"] / turn["copy"] for turn in turns),
+        **{name: _ratio(name, turns, target(name, ranks, nbytes)) for name in ("native", "gloo")},
+        "turns": turns,
     }
 
 
-def _ratio(peer: list[float | None], ours: list[float], wanted: float | None) -> dict[str, Any] | None:
-    if None in peer:
+def _ratio(peer: str, turns: list[dict[str, Any]], wanted: float | None) -> dict[str, Any] | None:
+    if peer not in turns[0]:
         return None
-    ratios = [theirs / mine for theirs, mine in zip(peer, ours, strict=True)]
+    ratios = [turn[peer] / turn["ours"] for turn in turns]
     return {
-        "seconds": statistics.median(peer),
+        "seconds": statistics.median(turn[peer] for turn in turns),
         "ratio": statistics.median(ratios),
         "least": min(ratios),
         "most": max(ratios),
@@ -132,25 +144,28 @@ def _size(text: str) -> int:
 
 def table(result: dict[str, Any]) -> Table:
     """A row a size: seconds, ratios as median (least … most), and ours as a multiple of the limit."""
-    pairs, ranks = len(result["pairs"]), result["ranks"]
-    title = (
-        f"Allreduce of float32 in place on {ranks} ranks, ratios to ours: medians of {pairs} pairs of runs"
-    )
+    pairs, ranks = result["pairs"], result["ranks"]
+    title = f"Allreduce of float32 in place on {ranks} ranks, ratios to ours: medians of {pairs} pairs"
     shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    shown.collapse_padding = True
     for column in ("bytes", "ours", "native", "ratio", "gloo", "ratio", "copy", "ours/copy", "met"):
         shown.add_column(column, justify="right", no_wrap=True)
-    for row in result["summary"]:
+    for row in result["rows"]:
         cells = [cell for name in ("native", "gloo") for cell in _peer_cells(row[name])]
         limit = [readable_time(row["copy"]), f"{row['limit']:.2f}"]
         shown.add_row(
-            readable_bytes(row["bytes"]),
+            _size_of(row["bytes"]),
             readable_time(row["ours"]),
             *cells,
             *limit,
             "yes" if met(row) else "no",
         )
-    shown.caption, shown.caption_justify = _caption(result["summary"]), "left"
+    shown.caption, shown.caption_justify = _caption(result["rows"]), "left"
     return shown
+
+
+def _size_of(nbytes: int) -> str:
+    return readable_bytes(nbytes).replace(".0 ", " ")
 
 
 def _peer_cells(peer: dict[str, Any] | None) -> tuple[str, str]:
@@ -167,7 +182,7 @@ def _three_digits(ratio: float) -> str:
 def _caption(rows: list[dict[str, Any]]) -> str:
     """Which algorithms were ours, and what is missing."""
     changes = [rows[0], *(b for a, b in pairwise(rows) if b["algorithm"] != a["algorithm"])]
-    text = "ours: " + ", ".join(f"{row['algorithm']} from {readable_bytes(row['bytes'])}" for row in changes)
+    text = "ours: " + ", ".join(f"{row['algorithm']} from {_size_of(row['bytes'])}" for row in changes)
     if rows[0]["gloo"] is None:
-        text += "\ngloo: torch is not installed; pip install torch==2.13.0"
+        text += f"\ngloo: torch is not installed; pip install {PEER}"
     return text

@@ -1,17 +1,17 @@
-"""What an allreduce costs: the program that ranks run for `mpipar bench allreduce`.
+"""The program of `mpipar bench allreduce` that runs under mpirun.   argument: port
 
 Ours, MPI's own and a copy of as many bytes on all ranks at once take turns in short batches, so that
 a busy moment of the machine does not hit one of them alone. Other programs can only make a batch
 slower: the fastest counts. An allreduce ends when rank 0 has the sum, a copy when the last rank has it.
 """
 
-import json
 import sys
 import time
 from typing import Any
 
 import numpy as np
 
+from mpipar.bench.turns import serve
 from mpipar.comm import world
 
 CARRIED = 8 << 20  # bytes of a batch, but 1 to 100 calls
@@ -19,7 +19,7 @@ CARRIED = 8 << 20  # bytes of a batch, but 1 to 100 calls
 
 def calls_of(nbytes: int) -> int:
     """Calls of a batch."""
-    return max(1, min(100, CARRIED // max(1, nbytes)))
+    return max(1, min(100, CARRIED // nbytes))
 
 
 def right_sum(x: Any, ranks: int) -> bool:
@@ -27,15 +27,17 @@ def right_sum(x: Any, ranks: int) -> bool:
     return bool((x == ranks * (ranks + 1) / 2).all())
 
 
-def measure(comm: Any, nbytes: int, batches: int) -> dict[str, Any]:
-    """{"bytes", "algorithm", "ours", "native", "copy": s a call}, the fastest of so many batches."""
-    from mpi4py import MPI
+def measure(comm: Any, mpi: Any, nbytes: int, batches: int) -> dict[str, Any]:
+    """{"algorithm", "ours", "native", "copy": s a call}, the fastest of so many batches.
 
-    mpi = MPI.COMM_WORLD.Dup()  # as mpi4py offers it, with nothing of ours around
+    mpi: the same ranks as mpi4py offers them, with nothing of ours around
+    """
+    from mpi4py.MPI import IN_PLACE
+
     x, copy = np.empty((2, nbytes // 4), np.float32)
     contenders = {
         "ours": lambda: comm.allreduce(x, out=x),
-        "native": lambda: mpi.Allreduce(MPI.IN_PLACE, x),
+        "native": lambda: mpi.Allreduce(IN_PLACE, x),
         "copy": lambda: np.copyto(copy, x),
     }
     for what in ("ours", "native"):
@@ -43,8 +45,7 @@ def measure(comm: Any, nbytes: int, batches: int) -> dict[str, Any]:
         contenders[what]()
         assert right_sum(x, comm.size), f"{what}: a wrong sum of {nbytes} bytes on {comm.size} ranks"
     x.fill(0)
-    best = dict.fromkeys(contenders, float("inf"))
-    calls = calls_of(nbytes)
+    best, calls = dict.fromkeys(contenders, float("inf")), calls_of(nbytes)
     for _ in range(batches):
         for what, call in contenders.items():
             mpi.Barrier()
@@ -54,16 +55,14 @@ def measure(comm: Any, nbytes: int, batches: int) -> dict[str, Any]:
             if what == "copy":
                 mpi.Barrier()
             best[what] = min(best[what], (time.perf_counter() - start) / calls)
-    return {"bytes": nbytes, "algorithm": comm._choose("allreduce", "auto", x), **best}
+    return {"algorithm": comm._choose("allreduce", "auto", x), **best}
 
 
 def main() -> None:
-    """Arguments: batches, and sizes in bytes. Rank 0 prints the result as JSON."""
-    comm = world()
-    batches, *sizes = map(int, sys.argv[1:])
-    result = [measure(comm, nbytes, batches) for nbytes in sizes]
-    if comm.rank == 0:
-        print(json.dumps(result))
+    from mpi4py.MPI import COMM_WORLD
+
+    comm, mpi = world(), COMM_WORLD.Dup()
+    serve(int(sys.argv[1]), comm.rank, lambda asked: measure(comm, mpi, asked["bytes"], asked["batches"]))
 
 
 if __name__ == "__main__":

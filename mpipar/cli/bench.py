@@ -30,8 +30,8 @@ def bench_checks(
 def bench_allreduce(
     ranks: Annotated[int, ranks_option("How many ranks add their arrays.")] = 2,
     sizes: Annotated[str, typer.Option(help="Bytes: a list, or a range by factors of 4.")] = "1KiB..64MiB",
-    pairs: Annotated[int, typer.Option(min=1, help="Pairs of runs, ours and the peer's.")] = 5,
-    batches: Annotated[int, typer.Option(min=1, help="Batches of a run, the fastest of which counts.")] = 12,
+    pairs: Annotated[int, typer.Option(min=1, help="Turns of each program, the median of which counts.")] = 7,
+    batches: Annotated[int, typer.Option(min=1, help="Batches of a turn, the fastest of which counts.")] = 10,
     as_json: Json = False,
     save: Save = False,
 ) -> None:

@@ -42,7 +42,7 @@ from mpipar.comm.collectives.segment import Segment, map_segment
 from mpipar.errors import OptionError
 
 FEW = 8192  # elements that every rank adds up itself
-PART = 65536  # elements, on up to 4 ranks: 512 KiB of float32 on 2 ranks are on their way at once
+ROW = 262144  # elements: 1 MiB of float32, in p parts; there are p rows
 
 Algorithm = Callable[[Any, Any, Add], None]
 
@@ -97,17 +97,13 @@ def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order)
 @lru_cache(maxsize=64)
 def plan(n: int, p: int, owners: tuple[int, ...]) -> list[list[tuple[int, int, int]]]:
     """For each round of parts: [(the rank that adds it up, where in x it begins, where it ends), …]"""
-    lengths, size = part_lengths(n, len(owners)), part_size(p)
+    lengths = part_lengths(n, len(owners))
+    size = ROW // p
     chunks = list(zip(owners, pairwise(starts(lengths)), strict=True))
     return [
         [(owner, min(first + k, last), min(first + k + size, last)) for owner, (first, last) in chunks]
         for k in range(0, max(1, lengths[0]), size)
     ]
-
-
-def part_size(p: int) -> int:
-    """Elements of a part: a row holds p of them, and there are p rows."""
-    return PART // max(1, p // 4)
 
 
 def shared_allreduce_cost(
@@ -123,5 +119,5 @@ def shared_allreduce_cost(
 def _set_up(comm: Any) -> Segment | None:
     if len(set(comm.nodes)) > 1:
         raise OptionError("allreduce: algorithm='shared' needs all ranks on one node; use 'hierarchical'")
-    comm.kept["shared"] = segment = map_segment(comm, FEW, part_size(comm.size))
+    comm.kept["shared"] = segment = map_segment(comm, FEW, ROW // comm.size)
     return segment
