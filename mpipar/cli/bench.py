@@ -85,6 +85,24 @@ def bench_scaling(
     _bench("scaling", scaling.table, scaling.measure(workload.split(","), ranks, pairs), as_json, save)
 
 
+@app.command("gpu")
+def bench_gpu(
+    workload: Annotated[str, typer.Option(help="mlp, small, gpt, large, or several with commas.")] = "",
+    ranks: Annotated[str, typer.Option(help="Numbers of ranks, with commas; all share one GPU.")] = "1,2,4",
+    steps: Annotated[int, typer.Option(min=1, help="Steps of a turn.")] = 10,
+    pairs: Annotated[int, typer.Option(min=1, help="Turns of each program, the median of which counts.")] = 7,
+    as_json: Json = False,
+    save: Save = False,
+) -> None:
+    """A training step on a GPU, here and with PyTorch; on fake its copies and waits, counted."""
+    from mpipar.arrays import BACKEND
+    from mpipar.bench import gpu
+
+    names = (workload or gpu.USUAL.get(BACKEND, "")).split(",")
+    found = gpu.measure(names, [*map(count, ranks.split(","))], steps, pairs)
+    _bench("gpu", gpu.table, found, as_json, save)
+
+
 def _bench(name: str, table: Callable, result: dict, as_json: bool, save: bool) -> None:
     """Show a measurement with the machine it belongs to."""
     from mpipar.bench import results
