@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 
 from mpipar.comm.collectives.barrier import dissemination_barrier
+from mpipar.comm.collectives.doubling import recursive_doubling_allreduce
+from mpipar.comm.collectives.reduction import combine
 from mpipar.comm.collectives.tree import binomial_bcast
 
 PREFIX = "mpipar-shared-"
@@ -89,7 +91,10 @@ def map_segment(comm: Any, few: int, part: int) -> Segment | None:
 
 
 def _map_file(nbytes: int, comm: Any) -> mmap.mmap | None:
-    """Collective: rank 0 makes a file, all map it, and its name is gone when this returns."""
+    """Collective: rank 0 makes a file, all map it, and its name is gone when this returns.
+
+    None on all ranks where one cannot, as in a container that has its own /dev/shm.
+    """
     name = np.zeros(NAME_BYTES, np.uint8)
     if comm.rank == 0:
         path = os.fsencode(_make_file(nbytes))
@@ -98,12 +103,14 @@ def _map_file(nbytes: int, comm: Any) -> mmap.mmap | None:
     path = os.fsdecode(name.tobytes().rstrip(b"\0"))
     if not path:
         return None
-    with open(path, "r+b") as file:
+    memory = None
+    with suppress(OSError, ValueError), open(path, "r+b") as file:
         memory = mmap.mmap(file.fileno(), nbytes)
-    dissemination_barrier(comm)
+    all_have = np.array([memory is not None])
+    recursive_doubling_allreduce(all_have, comm, combine("min"))
     if comm.rank == 0:
         os.unlink(path)
-    return memory
+    return memory if all_have[0] else None
 
 
 def folders() -> list[Path]:
