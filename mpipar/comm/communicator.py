@@ -41,8 +41,9 @@ class Communicator(Messages):
     Every rank of the communicator has to call a collective, with the same arguments and in the
     same order. `algorithm` is a name of comm/collectives/registry.py, "auto" (the cheapest of ours
     by the network model; where no trace is kept, on one host, the same sums through shared memory) or
-    "native" (MPI's own, whose hops cannot be seen). `op` is sum, prod, max, min or mean. Blocks are of dim 0, cut as numpy.array_split does. `out`, an array to fill
-    and return, may share memory with x; by default it is a new one.
+    "native" (MPI's own, whose hops cannot be seen). `op` is sum, prod, max, min or mean. Blocks are of
+    dim 0, cut as numpy.array_split does. `out`, an array to fill and return, may share memory with x; by
+    default it is a new one.
     """
 
     def __init__(

@@ -51,10 +51,10 @@ def shared_allreduce(
     x: Any, comm: Any, add: Add, order: Callable[[int], Order] = by_rank, instead: Algorithm | None = None
 ) -> None:
     """x ← sum of all ranks' x.   instead: what to do where there is no memory to share"""
-    if comm.size == 1:
-        return
     if not isinstance(x, np.ndarray):
         raise OptionError("allreduce: algorithm='shared' adds host arrays, this one is on a GPU; use 'ring'")
+    if comm.size == 1:
+        return
     segment = comm.kept["shared"] if "shared" in comm.kept else _set_up(comm)
     sums = order(comm.size)
     if segment is None and instead is None:
