@@ -5,8 +5,9 @@ pair see about the same machine, so it gives a ratio, a peer's time to ours; the
 counts, with the least and the largest. Ours is algorithm="auto" without a trace, checked as
 MPIPAR_CHECK says.
 
-The limit: every rank has to read its n bytes and to write n bytes of sums, so it takes at least as long
-as a copy of n bytes on all ranks at once, measured in the same batches.
+The limit: every rank has to read its n bytes and to write n bytes of sums, as it does for a copy of n
+bytes on all ranks at once, measured in the same batches. (A copy may be the slower of the two: the
+memory that it writes to has to be brought into the cache as well.)
 """
 
 import statistics
