@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mpipar.arrays.memory import keep_freed_memory
 from mpipar.errors import BackendError
 from mpipar.settings import settings
 
@@ -46,6 +47,7 @@ def _usable_cupy() -> ModuleType | None:
 
 
 BACKEND, xp = choose(settings().backend)
+keep_freed_memory()
 
 
 def on_device(x: Any) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from mpipar.bench.stopwatch import peak_memory
 from mpipar.comm.virtual import run
 from mpipar.errors import LaunchError
 from mpipar.settings import child_environment
@@ -72,16 +73,6 @@ def main() -> None:
     messages = ranks * (amount if what == "neighbours" else 2 * (ranks - 1))
     result = {"ranks": ranks, "messages": messages, "seconds": seconds, "memory": peak_memory()}
     print(json.dumps(result))
-
-
-def peak_memory() -> int | None:
-    """Bytes that this process held at most; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def table(result: dict[str, Any]) -> Table:

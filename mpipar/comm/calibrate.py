@@ -123,7 +123,8 @@ def main() -> None:
     print(f"beta   {network.beta * 1e9:.3f} ns a byte ({1e-9 / network.beta:.1f} GB/s)")
     print(f"gamma  {network.gamma * 1e9:.3f} ns a byte added ({1e-9 / network.gamma:.1f} GB/s)")
     print(f"the fit is off by a factor of {off:.1f} at most; kept in {path}")
-    print("\nWhat algorithm='auto' chooses from so many bytes on (float32):")
+    print("\nWhat algorithm='auto' chooses from so many bytes on (float32), where there is a trace; without")
+    print("one, and on one host, an allreduce makes the same sums through shared memory:")
     for ranks in (2, 4, 8):
         for operation in (name for name, offered in ALGORITHMS.items() if len(offered) > 1):
             row = ", ".join(f"{name} from {size}" for size, name in ranges(operation, ranks, network))

@@ -36,6 +36,9 @@ class CheckedTransport:
         self._started_from = inner.tag_limit - slots(inner) * inner.size + 1  # tags of started collectives
         self.reads_device, self.has_native = inner.reads_device, inner.has_native
         self.now, self.pause, self.reduced, self.nodes = inner.now, inner.pause, inner.reduced, inner.nodes
+        self._until = inner.until
+        if inner.until is None:
+            self.until = None
         self.world = inner.ranks_in_world()
         self.name = "world"
 
@@ -111,6 +114,14 @@ class CheckedTransport:
             ledger.log("irecv", peer, self.name, key, number, site)
         pending.inner = self._inner.irecv(pending.apart(), source, tag)
         return pending
+
+    def until(self, numbers: memoryview, places: list[int], least: int) -> None:
+        for place in places:
+            if numbers[place] < least:
+                self.ledger.enter("native", -2, self.name, 0, 0, 0, -2, 0, 0, "")
+                self._until(numbers, places, least)
+                self.ledger.leave()
+                return
 
     # ---- the rest
     def split(self, color: int | None, key: int) -> "CheckedTransport | None":

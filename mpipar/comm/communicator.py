@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mpipar.arrays import empty_like, overlap
+from mpipar.arrays import BACKEND, empty_like, overlap
 from mpipar.comm import collectives
 from mpipar.comm.blocks import (
     HEADER,
@@ -41,9 +41,10 @@ class Communicator(Messages):
 
     Every rank of the communicator has to call a collective, with the same arguments and in the
     same order. `algorithm` is a name of comm/collectives/registry.py, "auto" (the cheapest of ours
-    by the network model) or "native" (MPI's own, whose hops cannot be seen). `op` is sum, prod,
-    max, min or mean. Blocks are of dim 0, cut as numpy.array_split does. `out`, an array to fill
-    and return, may share memory with x; by default it is a new one.
+    by the network model; where no trace is kept, on one host, the same sums through shared memory) or
+    "native" (MPI's own, whose hops cannot be seen). `op` is sum, prod, max, min or mean. Blocks are of
+    dim 0, cut as numpy.array_split does. `out`, an array to fill and return, may share memory with x; by
+    default it is a new one.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class Communicator(Messages):
         self.network = network  # what "auto" predicts with
         self._hops = Hops(transport.duplicate(), recorder, name, self.nodes)
         self._checked = transport if transport.ledger is not None else None
+        on_one_host = len(set(self.nodes)) == 1
+        self._unseen = on_one_host and self.size > 1 and BACKEND == "numpy" and self._hops.until is not None
         self._under_way = UnderWay(self)
         self._splits = 0
         self._stands_for = ""  # why a collective's algorithm is not the one asked for
@@ -312,7 +315,7 @@ class Communicator(Messages):
 
     def _choose(self, operation: str, algorithm: str, x: Any) -> str:
         sizes = (x.size, x.dtype.itemsize, self.size, self.network)
-        chosen = collectives.choose(operation, algorithm, *sizes)
+        chosen = collectives.choose(operation, algorithm, *sizes, self._unseen)
         self._stands_for = ""
         if chosen == "native" and not self._transport.has_native:
             chosen = collectives.choose(operation, "auto", *sizes)

@@ -18,6 +18,7 @@ class GroupTransport:
     """The transport `whole`, as seen by `ranks` of it, of which this rank must be one."""
 
     ledger = None  # the whole transport keeps it
+    until = None
 
     def __init__(self, whole: Transport, ranks: list[int]) -> None:
         self._whole, self._ranks = whole, ranks

@@ -68,6 +68,7 @@ class VirtualTransport:
     tag_limit = TAG_LIMIT
     reads_device = False
     has_native = False
+    until = None
     ledger = None
 
     def __init__(self, group: Group, rank: int, me: Rank) -> None:

@@ -249,6 +249,7 @@ class Hops(Messages):
     ) -> None:
         super().__init__(transport, recorder, name)
         self.nodes, self._stage = nodes, stage
+        self.until = transport.until if recorder is None else None  # a trace shows messages
         self.kept: dict[str, Any] = {}
         self._groups: dict[tuple, Hops] = {}
 
@@ -268,6 +269,13 @@ class Hops(Messages):
         own = copy(self)
         own._transport, own._groups, own.kept, own.phase = TagsApart(self._transport, slot), {}, {}, ""
         return own
+
+    def copy(self, what: str, to: np.ndarray, x: np.ndarray) -> None:
+        """to ← x, an event of the trace."""
+        if self._recorder is None:
+            to[...] = x
+        else:
+            self._wire.recorded(what, np.copyto, to, x)
 
     def counted(self, add: Any) -> Any:
         """add(mine, theirs), whose time is counted where the clock is modelled."""

@@ -52,6 +52,9 @@ class Transport(Protocol):
     has_native: bool  # False where `native` is not offered
     # to be told of bytes that were combined with received ones; None where the clock runs by itself
     reduced: Callable[[int], None] | None
+    # until(numbers, places, least): wait until numbers in shared memory are that large, and let messages
+    # go on meanwhile; None where looking at memory is no way to wait
+    until: Callable[[memoryview, list[int], int], None] | None
 
     def now(self) -> int:
         """This rank's clock in ns."""

@@ -28,13 +28,13 @@ class Wire:
         if type(x) is np.ndarray and x.flags.c_contiguous:
             return x
         if not on_device(x):
-            return self._recorded("make contiguous", np.ascontiguousarray, x)
+            return self.recorded("make contiguous", np.ascontiguousarray, x)
         if not x.flags.c_contiguous:
-            x = self._recorded("make contiguous", xp.ascontiguousarray, x)
+            x = self.recorded("make contiguous", xp.ascontiguousarray, x)
         if self._transport.reads_device:
             synchronize()  # MPI reads the memory without asking the stream that still writes it
             return x
-        return self._recorded("device to host", self._staging.to_host, x)
+        return self.recorded("device to host", self._staging.to_host, x)
 
     def incoming(self, out: Any, apart: bool = False) -> Any:
         """Where the transport shall write; hand the result to `deliver` after the message.
@@ -59,14 +59,14 @@ class Wire:
         if buffer is out:
             return
         if not on_device(out) or on_device(buffer):
-            self._recorded("from buffer", out.__setitem__, ..., buffer, of=out)
+            self.recorded("from buffer", out.__setitem__, ..., buffer, of=out)
             return
         if out.flags.c_contiguous:
-            self._recorded("host to device", self._staging.to_device, buffer, out)
+            self.recorded("host to device", self._staging.to_device, buffer, out)
         else:
             whole = xp.empty(out.shape, out.dtype)
-            self._recorded("host to device", self._staging.to_device, buffer, whole)
-            self._recorded("from buffer", out.__setitem__, ..., whole, of=out)
+            self.recorded("host to device", self._staging.to_device, buffer, whole)
+            self.recorded("from buffer", out.__setitem__, ..., whole, of=out)
         self._staging.give_back(buffer)
 
     def done(self, buffer: Any, x: Any) -> None:
@@ -74,7 +74,8 @@ class Wire:
         if buffer is not x and on_device(x) and not on_device(buffer):
             self._staging.give_back(buffer)
 
-    def _recorded(self, what: str, copy: Any, *args: Any, of: Any = None) -> Any:
+    def recorded(self, what: str, copy: Any, *args: Any, of: Any = None) -> Any:
+        """copy(*args), an event of the trace.   of: what is copied, by default the first of them"""
         recorder = self._recorder
         if recorder is None:
             return copy(*args)

@@ -9,7 +9,7 @@ from ranks import ranks
 
 from mpipar.arrays import BACKEND, asarray, on_device, to_host
 from mpipar.comm import Communicator
-from mpipar.comm.collectives import ALGORITHMS, shared
+from mpipar.comm.collectives import ALGORITHMS, segment
 from mpipar.errors import DTypeError, MessageError, OptionError, ShapeError
 
 REDUCE = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min, "mean": np.mean}
@@ -22,7 +22,7 @@ P, VIRTUAL = (1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 6, 7, 8, 9, 16)
 
 def algorithms(operation, but=()):
     """Every name that `algorithm=` takes here: `shared` adds host arrays only."""
-    host_only = ("shared",) if BACKEND != "numpy" else ()
+    host_only = [a for a in ALGORITHMS[operation] if a.startswith("shared") and BACKEND != "numpy"]
     return [a for a in (*ALGORITHMS[operation], "native", "auto") if a not in (*but, *host_only)]
 
 
@@ -288,7 +288,7 @@ def test_shared_memory_allreduce_grows_and_leaves_nothing(world):
             x = np.full(n, world.rank + 1.0)
             equal(comm.allreduce(x, algorithm="shared", out=x), np.full(n, sum(range(world.size + 1)) * 1.0))
     world.barrier()
-    assert not [f for folder in shared.folders() for f in folder.glob(f"{shared.PREFIX}{os.getpid()}-*")]
+    assert not [f for folder in segment.folders() for f in folder.glob(f"{segment.PREFIX}{os.getpid()}-*")]
     if world.size > 1:
         apart = Communicator(world._transport.duplicate(), nodes=list(range(world.size)))
         with pytest.raises(OptionError, match="needs all ranks on one node"):
@@ -298,11 +298,11 @@ def test_shared_memory_allreduce_grows_and_leaves_nothing(world):
 def test_what_a_killed_job_left_in_memory_is_removed():
     gone = subprocess.Popen(["true"])
     gone.wait()
-    left = [folder / f"{shared.PREFIX}{gone.pid}-left" for folder in shared.folders()[:1]]
-    foreign = shared.folders()[0] / f"{shared.PREFIX}left"  # no number: not ours to judge
+    left = [folder / f"{segment.PREFIX}{gone.pid}-left" for folder in segment.folders()[:1]]
+    foreign = segment.folders()[0] / f"{segment.PREFIX}left"  # no number: not ours to judge
     for file in (*left, foreign):
         file.write_bytes(b"")
-    os.unlink(shared._make_file(4096))
+    os.unlink(segment._make_file(4096))
     assert not any(file.exists() for file in left)
     assert foreign.exists()
     foreign.unlink()

@@ -7,6 +7,7 @@ from traced import traced
 from mpipar.arrays import asarray
 from mpipar.comm.collectives import ALGORITHMS
 from mpipar.comm.collectives.hierarchical import members
+from mpipar.comm.collectives.shared import ROW
 from mpipar.view.rounds import calls
 
 LONG = 16384 * 2 + 5  # elements; several segments
@@ -16,7 +17,7 @@ DTYPE = np.int16
 def call(comm, operation, algorithm, n, root):
     """One collective of n elements in all."""
     x = np.ones(n, DTYPE)
-    x = x if algorithm == "shared" else asarray(x)
+    x = x if algorithm.startswith("shared") else asarray(x)
     part = np.array_split(np.ones(n, DTYPE), comm.size)[comm.rank]
     if operation == "barrier":
         comm.barrier(algorithm)
@@ -44,6 +45,7 @@ def cases(p):
             sizes = {0: [0], 1: [0, 3 * p, 5 * p]}.get(operation == "alltoall" or 0, [])
             sizes = sizes if operation == "alltoall" else [0, 1, p + 1, 120 * p]
             sizes = [*sizes, LONG * p] if algorithm in ("chain", "segmented_ring") else sizes
+            sizes = [*sizes, ROW + 5] if algorithm.startswith("shared") else sizes
             for n in [0] if operation == "barrier" else sizes:
                 for root in sorted({0, 1 % p, p - 1}) if rooted else [0]:
                     yield operation, algorithm, n, root

@@ -11,15 +11,20 @@ from mpipar.comm.network import Network
 from mpipar.errors import OptionError
 
 
-def choose(operation: str, algorithm: str, n: int, itemsize: int, p: int, net: Network) -> str:
+@lru_cache(maxsize=4096)  # on the path of every collective
+def choose(
+    operation: str, algorithm: str, n: int, itemsize: int, p: int, net: Network, unseen: bool = False
+) -> str:
     """The name of the algorithm to use; "auto" takes the cheapest of ours.
 
-    n: elements of the whole vector, of so many bytes each.   errors: OptionError for a name that
-    is not offered
+    n: elements of the whole vector, of so many bytes each;   unseen: nobody looks at the messages, so
+    the cheapest one's sums may be made without any.   errors: OptionError for a name that is not offered
     """
     offered = ALGORITHMS[operation]
     if algorithm == "auto":
-        return _cheapest(operation, n, itemsize, p, net)
+        cheapest = next(iter(predict(operation, n, itemsize, p, net)))
+        through_memory = f"shared_{cheapest}"
+        return through_memory if unseen and through_memory in offered else cheapest
     if algorithm in offered or algorithm == "native":
         return algorithm
     names = ", ".join([*offered, "auto", "native"])
@@ -34,8 +39,3 @@ def predict(operation: str, n: int, itemsize: int, p: int, net: Network) -> dict
         if algorithm.auto
     }
     return dict(sorted(seconds.items(), key=lambda item: item[1]))
-
-
-@lru_cache(maxsize=4096)
-def _cheapest(operation: str, n: int, itemsize: int, p: int, net: Network) -> str:
-    return next(iter(predict(operation, n, itemsize, p, net)))

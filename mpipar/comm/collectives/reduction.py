@@ -6,6 +6,7 @@ order. Where two ranks compute the same result they do it with the operands in t
 divides by the number of ranks at the end.
 """
 
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +25,7 @@ REDUCTIONS = ("sum", "prod", "max", "min", "mean")
 _UFUNCS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum", "mean": "add"}
 
 
+@lru_cache
 def combine(reduction: str) -> Add:
     """The in-place step mine ← mine ∘ theirs.   errors: OptionError for an unknown reduction"""
     if reduction not in _UFUNCS:

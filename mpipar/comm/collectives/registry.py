@@ -4,6 +4,7 @@ To add an algorithm, write it in a file of its own with its cost beside it, and 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from mpipar.comm.collectives import (
@@ -14,6 +15,7 @@ from mpipar.comm.collectives import (
     halving,
     hierarchical,
     naive,
+    orders,
     pairwise,
     ring,
     scan,
@@ -36,6 +38,11 @@ class Algorithm(NamedTuple):
     run: Callable[..., None]
     cost: Callable[..., Cost]
     auto: bool = True
+
+
+def _shared(order: Callable[[int], orders.Order], instead: Callable[..., None]) -> Algorithm:
+    run = partial(shared.shared_allreduce, order=order, instead=instead)
+    return Algorithm(run, partial(shared.shared_allreduce_cost, order=order), auto=False)
 
 
 # of two that are predicted to take equally long, "auto" takes the first
@@ -68,6 +75,12 @@ ALGORITHMS: dict[str, dict[str, Algorithm]] = {
             hierarchical.hierarchical_allreduce, hierarchical.hierarchical_allreduce_cost, auto=False
         ),
         "shared": Algorithm(shared.shared_allreduce, shared.shared_allreduce_cost, auto=False),
+        # the sums of others of these, in their order, through memory
+        "shared_recursive_doubling": _shared(
+            orders.recursive_doubling, doubling.recursive_doubling_allreduce
+        ),
+        "shared_ring": _shared(orders.ring, ring.ring_allreduce),
+        "shared_rabenseifner": _shared(orders.rabenseifner, halving.rabenseifner_allreduce),
     },
     "iallreduce": {"ring": Algorithm(started_ring.ring_allreduce_steps, ring.ring_allreduce_cost)},
     "reduce_scatter": {

@@ -1,131 +1,123 @@
 """Allreduce through shared memory: on one host the ranks need not send their arrays at all.
 
-All ranks map one file: p+1 rows of n elements. Each writes its x into its own row (1), waits until
-all have (2), adds up its 1/p of all rows into the last row (3), waits again (4), and copies the last
-row out (5). What is a message and what is not: (2) and (4) are dissemination barriers, 2 ⌈log2 p⌉
-messages of 0 bytes a rank; the bytes of (1), (3) and (5) pass through memory and are in no
-trace. So `auto` never chooses it: ask for algorithm="shared".
+All ranks map one file (segment.py). x is cut into chunks, one a rank, and each chunk into parts that
+stay in the cache. For each part, rank r writes what the others are to add up into its own row (1),
+waits until all have (2), adds up its own part of all rows (3), waits again (4), and copies the
+others' sums (5). A few elements are added up by every rank itself, which saves (4) and (5).
 
-    a rank:  2 ⌈log2 p⌉ messages of 0 bytes, 2 ⌈log2 p⌉ rounds; writes n(p+1)/p and reads 2n elements
-    time:    2 ⌈log2 p⌉ alpha + 3n·(memory's s an element), shared by p ranks if memory is the limit
+    2 ranks, a part                rank 0                       rank 1
+    (1)                            row 0 ← x of chunk 1         row 1 ← x of chunk 0
+    (3)                            row 0 ← x + row 1, chunk 0   row 1 ← row 0 + x, chunk 1
+    (5)                            chunk 1 ← row 1              chunk 0 ← row 0
 
-The file is made at the first call, and when a larger x comes: rank 0 sends its name down a tree and
-all wait once more ("set up"). As soon as all have it open it is unlinked, so nothing is left behind,
-however the job ends; a job killed before that leaves a file that the next one removes. A second call
-may write (1) while a slow rank still copies out (5), because (5) reads the last row only, and nobody
-writes that one before all have come to the second call's (2).
+A rank:  reads 3n and writes 3n elements at most, in the cache all but the first n and the last n
+time:    2n·(memory's s an element) + 2 S meetings, S = ⌈chunk / part⌉
 
-All ranks end bitwise equal, because each element is summed by one rank, in rank order. Virtual ranks
-share a process, so there it works as well, but their clock does not count the copies.
+What is a message and what is not: (2) and (4) are meetings; where messages are recorded, or looking
+at memory is no way to wait, they are barriers of 2 ⌈log2 p⌉ messages of 0 bytes a part. The bytes
+of (1), (3) and (5) pass through memory, and a trace has them as copies. So `auto` takes it only
+where nobody looks at hops: no trace, all ranks on one host. There its sums are those of the algorithm
+that `auto` takes else, in the same order (orders.py), so that recording a run does not change its
+numbers. `shared` itself adds in the order of ranks.
+
+All ranks end bitwise equal, because each element is summed by one rank, or by all in one order. A
+second part may be written (1) while a slow rank still copies (5): that reads of row r the part of
+chunk r alone, which nobody writes before all have met once more. Virtual ranks share a process, so there it
+works as well, but their clock does not count the copies.
 errors: OptionError where the ranks are on several nodes, x is on a GPU, or memory is short
 """
 
-import mmap
-import os
-import tempfile
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from mpipar.comm.collectives.barrier import dissemination_barrier
 from mpipar.comm.collectives.chunks import part_lengths, starts
 from mpipar.comm.collectives.cost import Cost, log2_ceil
+from mpipar.comm.collectives.orders import Order, by_rank, total
 from mpipar.comm.collectives.reduction import Add
-from mpipar.comm.collectives.tree import binomial_bcast
+from mpipar.comm.collectives.segment import Segment, map_segment
 from mpipar.errors import OptionError
 
-PREFIX = "mpipar-shared-"
-NAME_BYTES = 512
+FEW = 8192  # elements that every rank adds up itself
+ROW = 262144  # elements: 1 MiB of float32, in p parts; there are p rows
+
+Algorithm = Callable[[Any, Any, Add], None]
 
 
-def shared_allreduce(x: Any, comm: Any, add: Add) -> None:
-    """x ← sum of all ranks' x."""
-    p, r = comm.size, comm.rank
-    if len(set(comm.nodes)) > 1:
-        raise OptionError("allreduce: algorithm='shared' needs all ranks on one node; use 'hierarchical'")
+def shared_allreduce(
+    x: Any, comm: Any, add: Add, order: Callable[[int], Order] = by_rank, instead: Algorithm | None = None
+) -> None:
+    """x ← sum of all ranks' x.   instead: what to do where there is no memory to share"""
     if not isinstance(x, np.ndarray):
         raise OptionError("allreduce: algorithm='shared' adds host arrays, this one is on a GPU; use 'ring'")
-    rows = _rows(x, comm)
-    begin = starts(part_lengths(x.size, p))
-    rows[r][...] = x
-    dissemination_barrier(comm)
-    mine = slice(begin[r], begin[r + 1])
-    rows[p][mine] = rows[0][mine]
-    for row in rows[1:p]:
-        add(rows[p][mine], row[mine])
-    dissemination_barrier(comm)
-    x[...] = rows[p]
+    if comm.size == 1:
+        return
+    segment = comm.kept["shared"] if "shared" in comm.kept else _set_up(comm)
+    sums = order(comm.size)
+    if segment is None and instead is None:
+        raise OptionError("allreduce: no room for memory that the ranks share; use algorithm='ring'")
+    if segment is None:
+        instead(x, comm, add)
+    elif x.size <= FEW and sums.alike:
+        _at_once(x, comm, add, segment, sums)
+    else:
+        _in_parts(x, comm, add, segment, sums)
 
 
-def shared_allreduce_cost(n: int, p: int, r: int = 0, root: int = 0) -> Cost:
-    """Of the messages; "set up" is not counted."""
-    return Cost(2 * log2_ceil(p), 0, 2 * log2_ceil(p), 0)
+def _at_once(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order) -> None:
+    n, rows = x.size, segment.few(x.dtype)
+    comm.copy("into shared memory", rows[comm.rank][:n], x)
+    segment.meet(comm)
+    total(sums.trees[0], [row[:n] for row in rows], add, x)
 
 
-def _rows(x: np.ndarray, comm: Any) -> list[np.ndarray]:
-    """p+1 arrays like x in memory that all ranks see."""
-    wanted = max(4096, 1 << (x.nbytes - 1).bit_length()) if x.nbytes else 4096
-    memory, room = comm.kept.get("shared", (None, 0))
-    if room < wanted:
-        everybody = comm.among(list(range(comm.size)), "set up: ")
-        memory, room = _map_file(wanted * (comm.size + 1), everybody), wanted
-        comm.kept["shared"] = memory, room
-    return [np.frombuffer(memory, x.dtype, x.size, i * room) for i in range(comm.size + 1)]
+def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order) -> None:
+    r, rows = comm.rank, segment.many(x.dtype)
+    tree = sums.trees[sums.owners.index(r)] if r in sums.owners else None
+    for stretches in plan(x.size, comm.size, sums.owners):
+        for owner, begin, end in stretches:
+            if owner != r:
+                comm.copy("into shared memory", rows[r][owner][: end - begin], x[begin:end])
+        segment.meet(comm)
+        for owner, begin, end in stretches:
+            if owner == r:
+                mine, summed = x[begin:end], rows[r][r][: end - begin]
+                given = [mine if rank == r else row[r][: end - begin] for rank, row in enumerate(rows)]
+                total(tree, given, add, summed)
+                comm.copy("out of shared memory", mine, summed)
+        segment.meet(comm)
+        for owner, begin, end in stretches:
+            if owner != r:
+                comm.copy("out of shared memory", x[begin:end], rows[owner][owner][: end - begin])
 
 
-def _map_file(nbytes: int, comm: Any) -> mmap.mmap:
-    """Collective: rank 0 makes a file, all map it, and its name is gone when this returns."""
-    name = np.zeros(NAME_BYTES, np.uint8)
-    if comm.rank == 0:
-        path = os.fsencode(_make_file(nbytes))
-        name[: len(path)] = np.frombuffer(path, np.uint8)
-    binomial_bcast(name, comm, root=0)
-    path = os.fsdecode(name.tobytes().rstrip(b"\0"))
-    if not path:
-        raise OptionError(f"allreduce: no room for {nbytes} bytes that the ranks share; use algorithm='ring'")
-    with open(path, "r+b") as file:
-        memory = mmap.mmap(file.fileno(), nbytes)
-    dissemination_barrier(comm)
-    if comm.rank == 0:
-        os.unlink(path)
-    return memory
+@lru_cache(maxsize=64)
+def plan(n: int, p: int, owners: tuple[int, ...]) -> list[list[tuple[int, int, int]]]:
+    """For each round of parts: [(the rank that adds it up, where in x it begins, where it ends), …]"""
+    lengths = part_lengths(n, len(owners))
+    size = ROW // p
+    chunks = list(zip(owners, pairwise(starts(lengths)), strict=True))
+    return [
+        [(owner, min(first + k, last), min(first + k + size, last)) for owner, (first, last) in chunks]
+        for k in range(0, max(1, lengths[0]), size)
+    ]
 
 
-def folders() -> list[Path]:
-    """Where such a file may be: in memory, else on disk."""
-    return [f for f in (Path("/dev/shm"), Path(tempfile.gettempdir())) if os.access(f, os.W_OK)]
+def shared_allreduce_cost(
+    n: int, p: int, r: int = 0, root: int = 0, order: Callable[[int], Order] = by_rank
+) -> Cost:
+    """Of the meetings as barriers; "set up" is not counted."""
+    sums = order(p)
+    meetings = 1 if n <= FEW and sums.alike else 2 * len(plan(n, p, sums.owners))
+    rounds = meetings * log2_ceil(p)
+    return Cost(rounds, 0, rounds, 0)
 
 
-def _make_file(nbytes: int) -> str:
-    """A file of so many bytes, in memory where there is room;   '' where there is none."""
-    for folder in folders():
-        _remove_leftovers(folder)
-        number, path = tempfile.mkstemp(prefix=f"{PREFIX}{os.getpid()}-", dir=folder)
-        try:
-            # a hole in the file would be a crash when it is written and the disk is full
-            getattr(os, "posix_fallocate", _fill)(number, 0, nbytes)
-            return path
-        except OSError:
-            os.unlink(path)
-        finally:
-            os.close(number)
-    return ""
-
-
-def _fill(number: int, start: int, nbytes: int) -> None:
-    """What posix_fallocate does, for macOS."""
-    while start < nbytes:
-        start += os.pwrite(number, bytes(min(1 << 20, nbytes - start)), start)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Files of processes that were killed between making and unlinking them."""
-    for file in folder.glob(f"{PREFIX}*"):
-        with suppress(OSError, ValueError):
-            owner = int(file.name.removeprefix(PREFIX).split("-")[0])
-            try:
-                os.kill(owner, 0)
-            except ProcessLookupError:
-                file.unlink()
+def _set_up(comm: Any) -> Segment | None:
+    if len(set(comm.nodes)) > 1:
+        raise OptionError("allreduce: algorithm='shared' needs all ranks on one node; use 'hierarchical'")
+    comm.kept["shared"] = segment = map_segment(comm, FEW, ROW // comm.size)
+    return segment

@@ -1,0 +1,85 @@
+"""In which order an algorithm adds up the ranks' parts.
+
+Floating-point sums depend on the order: (a + b) + c is not a + (b + c). Which order an algorithm
+takes follows from its messages, and can be written as a tree: a rank, or a pair of trees, the left
+one `mine` and the right one `theirs` where they are added. Whoever evaluates the tree gets the
+algorithm's own result bit by bit, however the numbers came to him.
+
+    4 ranks                 chunk 0                   chunk 1                   chunk 2, …
+    recursive doubling      ((0 1) (2 3))             the same                  the same
+    ring                    (0 (3 (2 1)))             (1 (0 (3 2)))             (2 (1 (0 3)))
+    rabenseifner            ((0 2) (1 3))             ((1 3) (0 2))             ((2 0) (3 1))
+"""
+
+from functools import lru_cache, reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mpipar.comm.collectives.fold import core, has_folded
+from mpipar.comm.collectives.reduction import Add
+
+Tree = int | tuple["Tree", "Tree"]
+
+
+class Order(NamedTuple):
+    """Chunk i of x, of len(trees), is summed as trees[i]; owners[i] is the rank that does it."""
+
+    owners: tuple[int, ...]
+    trees: list[Tree]
+    alike: bool = False  # all trees are the same one, so that the cut into chunks does not matter
+
+
+@lru_cache
+def by_rank(p: int) -> Order:
+    """((0 1) 2) …: one rank after the other."""
+    return Order(tuple(range(p)), [reduce(lambda tree, rank: (tree, rank), range(p))] * p, alike=True)
+
+
+@lru_cache
+def recursive_doubling(p: int) -> Order:
+    """The lower rank's sum on the left."""
+    level = _folded(p)
+    while len(level) > 1:
+        level = [(level[i], level[i + 1]) for i in range(0, len(level), 2)]
+    return Order(tuple(range(p)), level * p, alike=True)
+
+
+@lru_cache
+def ring(p: int) -> Order:
+    """Chunk c sets out from rank c + 1, and every rank that it visits adds it to its own."""
+    visits = [[(c + k) % p for k in range(1, p + 1)] for c in range(p)]
+    return Order(tuple(range(p)), [reduce(lambda tree, rank: (rank, tree), ranks) for ranks in visits])
+
+
+@lru_cache
+def rabenseifner(p: int) -> Order:
+    """Core rank v adds what rank v XOR P/2 has to its own, then v XOR P/4, … v XOR 1."""
+    level = _folded(p)
+    distance = len(level) // 2
+    while distance:
+        level = [(level[v], level[v ^ distance]) for v in range(len(level))]
+        distance //= 2
+    return Order(tuple(core(p)), level)
+
+
+def _folded(p: int) -> list[Tree]:
+    """What each rank of the core begins with: its own, or a folded neighbour's and its own."""
+    return [(r - 1, r) if has_folded(r, p) else r for r in core(p)]
+
+
+def total(tree: Tree, parts: list[Any], add: Add, out: Any) -> Any:
+    """The parts of all ranks, added up as the tree says.   returns: out, or where there is one rank, its part
+
+    out: shares no memory with a part
+    """
+    if isinstance(tree, int):
+        return parts[tree]
+    left, right = tree
+    mine = parts[left] if isinstance(left, int) else total(left, parts, add, out)
+    if isinstance(right, int):
+        theirs = parts[right]
+    else:
+        theirs = total(right, parts, add, np.empty_like(out) if mine is out else out)
+    add(mine, theirs, out)
+    return out

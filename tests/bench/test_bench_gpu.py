@@ -1,0 +1,82 @@
+"""`mpipar bench gpu` on fake: copies and waits of a step are counted; without a GPU it is one sentence."""
+
+import json
+
+import numpy as np
+import pytest
+from ranks import run_python
+
+from mpipar.bench import gpu
+from mpipar.nn import MLP
+
+
+def bench(*arguments, **environment):
+    return run_python(["-m", "mpipar.cli", "bench", "gpu", *arguments], limit=120, **environment)
+
+
+def test_without_a_gpu_it_says_what_is_missing():
+    run = bench(MPIPAR_BACKEND="numpy")
+    assert run.returncode == 2 and run.stderr.count("\n") == 1
+    assert "sees no GPU" in run.stderr and "MPIPAR_BACKEND=fake" in run.stderr
+
+
+def test_fake_counts_what_is_staged():
+    run = bench("--workload", "tiny", "--ranks", "1,2", "--steps", "3", "--pairs", "1", "--json",
+                MPIPAR_BACKEND="fake")  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    alone, bucketed, overlap = json.loads(run.stdout)["rows"]
+    assert (alone["ranks"], alone["copies"]) == (1, None)
+    assert (bucketed["strategy"], overlap["strategy"]) == ("bucketed", "overlap")
+    gradient = sum(p.data.size for p in MLP([6, 8, 3], seed=0).parameters()) * 4
+    # one exchange of whole gradients: out of the device and back
+    assert bucketed["copies"]["number"] == 2 and bucketed["copies"]["bytes"] == 2 * gradient
+    # the ring in steps sends and receives each half twice
+    assert overlap["copies"]["number"] == 4 and overlap["copies"]["bytes"] == 2 * gradient
+    more = bucketed["counts"]["device to host"] - alone["counts"].get("device to host", 0)
+    assert (more, bucketed["counts"]["host to device"]) == (1, 1)
+    assert 0 < bucketed["share"] < 1
+
+
+def test_a_workload_that_is_not_offered():
+    run = bench("--workload", "huge", MPIPAR_BACKEND="fake")
+    assert run.returncode == 2 and "no workload 'huge'; choose from mlp, small" in run.stderr
+
+
+def test_the_large_model_is_gpt_2_small_but_for_its_vocabulary():
+    work = gpu.WORKLOADS["large"]
+    assert (work.layers, work.width, work.heads, work.context, work.batch) == (12, 768, 12, 1024, 8)
+
+
+def row(**given):
+    return {
+        "workload": "mlp",
+        "ranks": 1,
+        "strategy": "",
+        "tf32": True,
+        "copies": None,
+        "counts": {},
+        **given,
+    }
+
+
+@pytest.mark.parametrize(
+    ("counts", "met"),
+    [({}, "yes"), ({"wait": 0}, "yes"), ({"wait": 0.1}, "no"), ({"device to host": 1}, "no")],
+)
+def test_a_step_without_waits_meets_its_target(counts, met):
+    shown = gpu.table({"backend": "fake", "device": "fake", "peer": None, "rows": [row(counts=counts)]})
+    assert list(shown.columns[-1].cells) == [met]
+
+
+@pytest.mark.parametrize(("theirs", "apart", "met"), [(0.9, 0.0, "yes"), (0.89, 0.0, "no"), (2.0, 1.0, "no")])
+def test_times_on_a_gpu(theirs, apart, met):
+    turns = [
+        {"ours": {"seconds": s, "counts": {}, "copies": None}, "peer": {"seconds": s * theirs}}
+        for s in (1, 2)
+    ]
+    first = {"ours": [{"losses": [1.0]}], "peer": [{"losses": [1.0 + apart]}]}
+    found = row(**gpu.summary(turns), **gpu._agreement(first, False))
+    assert found["ours"] == 1.5 and np.isclose(found["ratio"], theirs)
+    shown = gpu.table({"backend": "cupy", "device": "H", "peer": "torch", "rows": [found]})
+    assert list(shown.columns[-1].cells) == [met]
+    assert ("void" in list(shown.columns[5].cells)) == (apart > 0)

@@ -1,0 +1,124 @@
+"""Sums through shared memory: those of the algorithms that send messages, bit by bit."""
+
+import numpy as np
+import pytest
+from ranks import ranks
+from traced import traced
+
+from mpipar.arrays import BACKEND
+from mpipar.comm import Communicator, virtual
+from mpipar.comm.collectives import orders, segment
+from mpipar.comm.collectives.shared import FEW, ROW
+from mpipar.errors import OptionError
+
+VISIBLE = ("recursive_doubling", "ring", "rabenseifner")
+
+
+def draw(rank, n, dtype=np.float32):
+    return np.random.default_rng(rank).standard_normal(n).astype(dtype)
+
+
+def test_orders_are_those_of_the_figures():
+    assert orders.recursive_doubling(4).trees == [((0, 1), (2, 3))] * 4
+    assert orders.ring(4).trees[:3] == [(0, (3, (2, 1))), (1, (0, (3, 2))), (2, (1, (0, 3)))]
+    assert orders.rabenseifner(4).trees == [
+        ((0, 2), (1, 3)),
+        ((1, 3), (0, 2)),
+        ((2, 0), (3, 1)),
+        ((3, 1), (2, 0)),
+    ]
+    assert orders.by_rank(3).trees[0] == ((0, 1), 2)
+    # ranks 0 and 2 of six hand theirs to 1 and 3
+    assert orders.recursive_doubling(6).trees[0] == (((0, 1), (2, 3)), (4, 5))
+    assert orders.rabenseifner(6).owners == (1, 3, 4, 5)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3, 4, 5, 7, 8, 16])
+@pytest.mark.parametrize(
+    "order", [orders.by_rank, orders.recursive_doubling, orders.ring, orders.rabenseifner]
+)
+def test_every_rank_is_added_once(order, p):
+    def leaves(tree):
+        return [tree] if isinstance(tree, int) else leaves(tree[0]) + leaves(tree[1])
+
+    assert all(sorted(leaves(tree)) == list(range(p)) for tree in order(p).trees)
+    total = orders.total(order(p).trees[0], [np.array([2.0**r]) for r in range(p)], np.add, np.empty(1))
+    assert total[0] == 2.0**p - 1
+
+
+@ranks(2, 3, 4, 5, virtual=(1, 2, 3, 4, 5, 6, 7, 8, 9))
+def test_sums_are_bitwise_those_of_the_messages(world):
+    for n in (0, 1, 5, FEW, FEW + 1, ROW + 7):
+        x = draw(world.rank, n)
+        for algorithm in VISIBLE:
+            for op in ("sum", "max", "prod") if n < 100 else ("sum",):
+                seen = world.allreduce(x, op, algorithm)
+                assert seen.tobytes() == world.allreduce(x, op, f"shared_{algorithm}").tobytes()
+    if world.size > 2:  # another order gives other bits, so the test can fail
+        ring = world.allreduce(x, algorithm="shared_ring")
+        assert ring.tobytes() != world.allreduce(x, algorithm="shared").tobytes()
+
+
+@ranks(2, 3, 4)
+def test_recording_a_run_does_not_change_its_numbers(world):
+    sizes, seen = (3, FEW + 3, 60_000, ROW + 1), []
+    arrays = [draw(world.rank, n) for n in sizes]
+    trace = traced(world, lambda comm: seen.extend(comm.allreduce(x) for x in arrays))
+    unseen = Communicator(world._transport.duplicate())
+    assert all(x.tobytes() == unseen.allreduce(y).tobytes() for x, y in zip(seen, arrays, strict=True))
+    on_one_host = world._transport.until is not None and BACKEND == "numpy"
+    assert ("shared" in unseen._hops.kept) == on_one_host
+    if trace is not None:
+        names = {event.algorithm for _, event in trace.events() if event.op == "allreduce"}
+        assert names <= set(VISIBLE)
+
+
+@ranks(2, 4)
+def test_a_trace_shows_what_was_copied(world):
+    n, p = ROW, world.size
+    x = np.ones(n, np.float32)
+    trace = traced(world, lambda comm: comm.allreduce(x, algorithm="shared", out=x))
+    assert x[0] == x[-1] == p
+    if trace is None:
+        return
+    for rank in trace.ranks.values():
+        copied = {"into shared memory": 0, "out of shared memory": 0}
+        for event in rank.events:
+            if event.op == "copy":
+                copied[event.algorithm] += event.bytes
+        assert copied == {"into shared memory": x.nbytes * (p - 1) // p, "out of shared memory": x.nbytes}
+
+
+@ranks(2, virtual=())
+def test_messages_go_on_while_a_rank_looks_at_memory(world):
+    large, x = np.full(1 << 20, 7.0), np.ones(3)
+    world.allreduce(x)
+    if world.rank == 0:
+        request = world.isend(large, 1)  # too long to be buffered: rank 0 has to take part in it
+        world.allreduce(x, out=x)
+        request.wait()
+    else:
+        got = world.recv(np.empty(1 << 20), 0)
+        world.allreduce(x, out=x)
+        assert (got == 7).all()
+    assert (x == 2).all()
+
+
+def test_without_room_auto_sends_messages(monkeypatch):
+    monkeypatch.setattr(segment, "_make_file", lambda nbytes: "")
+
+    def program(world):
+        x = draw(world.rank, 100)
+        got = world.allreduce(x, algorithm="shared_ring")
+        assert got.tobytes() == world.allreduce(x, algorithm="ring").tobytes()
+        with pytest.raises(OptionError, match="no room for memory that the ranks share"):
+            world.allreduce(x, algorithm="shared")
+
+    virtual.run(program, 3)
+
+
+def test_who_cannot_open_the_file_makes_all_do_without(monkeypatch, tmp_path):
+    monkeypatch.setattr(segment, "_make_file", lambda nbytes: str(tmp_path / "empty"))
+    (tmp_path / "empty").write_bytes(b"")
+    virtual.run(lambda world: world.allreduce(np.ones(3), algorithm="shared_ring"), 2)
+    assert not (tmp_path / "empty").exists()
