@@ -142,7 +142,7 @@ def _count_call(found: dict[Name, Kind], part: dict[int, Event], axis: str, size
     kind = found[f"{first.op} {first.algorithm}", axis]
     kind.calls += 1
     kind.seen = first.algorithm != "native"
-    if whole:
+    if whole and not first.algorithm.startswith("shared"):  # whose bytes are copies, not messages
         kind.bound += busiest_rank_bytes(first.op, first.bytes, size)
 
 

@@ -91,7 +91,7 @@ def _why_not(info: CallInfo) -> str:
         return "MPI's own: its hops cannot be seen"
     if info.operation == "barrier":
         return "a barrier's messages are empty: only their order counts"
-    if info.algorithm == "shared":
+    if info.algorithm.startswith("shared"):
         return "the numbers pass through shared memory: its messages are empty, and only say who has arrived"
     if info.algorithm not in ALGORITHMS.get(info.operation, {}):
         return f"{info.name} is not an algorithm of this mpipar: its hops are shown as recorded"

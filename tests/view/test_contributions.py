@@ -15,7 +15,11 @@ from mpipar.view.contributions import Replayer, replay
 from mpipar.view.frames import Replay
 
 DRAWN = [
-    (op, name) for op, named in ALGORITHMS.items() if op != "barrier" for name in named if name != "shared"
+    (op, name)
+    for op, named in ALGORITHMS.items()
+    if op != "barrier"
+    for name in named
+    if not name.startswith("shared")
 ]
 ROOTED = ("bcast", "reduce", "gather", "scatter")
 
