@@ -19,11 +19,13 @@ from mpipar.arrays.backend import (
     use_device_of,
     xp,
 )
+from mpipar.arrays.pieces import PIECE, pieces
 from mpipar.arrays.random import generator, normal, uniform
 from mpipar.arrays.staging import Staging
 
 __all__ = [
     "BACKEND",
+    "PIECE",
     "Staging",
     "add_at",
     "asarray",
@@ -34,6 +36,7 @@ __all__ = [
     "normal",
     "on_device",
     "overlap",
+    "pieces",
     "synchronize",
     "to_host",
     "uniform",
