@@ -7,7 +7,7 @@ for each operand that needs a gradient.
 import math
 
 from mpipar.errors import ShapeError
-from mpipar.tensor.broadcast import broadcast_shape, optional, sum_to
+from mpipar.tensor.broadcast import broadcast_shape, optional, sum_rows, sum_to
 from mpipar.tensor.checks import check_tensors
 from mpipar.tensor.engine import Tensor
 from mpipar.tensor.shape import transpose
@@ -40,7 +40,7 @@ def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
         return (
             (dy @ w.data).reshape(x.shape) if x.requires_grad else None,
             dy.T @ flat if w.requires_grad else None,
-            dy.sum(axis=0) if b is not None and b.requires_grad else None,
+            sum_rows(dy) if b is not None and b.requires_grad else None,
         )
 
     return Tensor(y.reshape(*lead, out), (x, w, optional(b)), vjp)
