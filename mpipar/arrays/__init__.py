@@ -19,13 +19,12 @@ from mpipar.arrays.backend import (
     use_device_of,
     xp,
 )
-from mpipar.arrays.pieces import PIECE, pieces
+from mpipar.arrays.cache import pieces
 from mpipar.arrays.random import generator, normal, uniform
 from mpipar.arrays.staging import Staging
 
 __all__ = [
     "BACKEND",
-    "PIECE",
     "Staging",
     "add_at",
     "asarray",

@@ -45,7 +45,7 @@ def gelu(x: Tensor) -> Tensor:
     check_tensors("gelu", x)
     a = x.data.reshape(-1)
     y, slope = xp.empty_like(a), xp.empty_like(a)
-    for part in pieces(a.size, a):
+    for part in pieces(a):
         _gelu(a[part], y[part], slope[part])
     slope = slope.reshape(x.shape)
     return Tensor(y.reshape(x.shape), (x,), lambda dy: (slope * dy,))

@@ -86,7 +86,7 @@ def _blocks(lead: tuple[int, ...], t: int, u: int, causal: bool, like: Any) -> I
     if on_device(like):
         yield ..., ...
         return
-    heads = max(1, SCORES // (min(t, QUERIES) * u))
+    heads = max(1, SCORES // max(1, min(t, QUERIES) * u))
     for outer in np.ndindex(lead[:-1]):
         for first in range(0, lead[-1], heads):
             some = (*outer, slice(first, first + heads))
