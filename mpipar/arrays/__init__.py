@@ -19,6 +19,7 @@ from mpipar.arrays.backend import (
     use_device_of,
     xp,
 )
+from mpipar.arrays.cache import pieces
 from mpipar.arrays.random import generator, normal, uniform
 from mpipar.arrays.staging import Staging
 
@@ -34,6 +35,7 @@ __all__ = [
     "normal",
     "on_device",
     "overlap",
+    "pieces",
     "synchronize",
     "to_host",
     "uniform",

@@ -10,6 +10,7 @@ from typing import Any
 
 from mpipar.comm import find_launcher
 from mpipar.errors import LaunchError, OptionError
+from mpipar.settings import child_environment
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -23,17 +24,19 @@ def machine() -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("mpipar", "numpy", "mpi4py", "greenlet")},
+        **{name: _version(name) for name in ("mpipar", "numpy", "mpi4py", "greenlet", "torch")},
+        "blas": {k: v for k, v in child_environment().items() if k.startswith(("OPENBLAS_", "MKL_"))},
         "mpirun": _mpirun(),
     }
 
 
 def describe(about: dict[str, Any]) -> str:
-    """The machine in a line or two."""
+    """The machine in a line or two, with what the environment says to BLAS."""
     load = "" if about["load"] is None else f", load {about['load']}"
+    blas = "".join(f", {name}={value}" for name, value in about["blas"].items())
     return (
         f"{about['date'][:10]} on {about['processor']}, {about['cores']} cores{load}; {about['mpirun']}, "
-        f"mpi4py {about['mpi4py']}, Python {about['python']}, NumPy {about['numpy']}"
+        f"mpi4py {about['mpi4py']}, Python {about['python']}, NumPy {about['numpy']}{blas}"
     )
 
 

@@ -121,16 +121,16 @@ def _compare(name: str, ranks: int, first: dict, turns: list[dict]) -> dict[str,
         "ratio": statistics.median(ratios),
         "least": min(ratios),
         "most": max(ratios),
-        "apart": max(
-            abs(a - b)
-            for mine, theirs in zip(first["ours"], first["peer"], strict=True)
-            for a, b in zip(mine["losses"], theirs["losses"], strict=True)
-        ),
+        "apart": float(np.abs(_losses(first["ours"]) - _losses(first["peer"])).max()),
         "peer_peak": _most(first["peer"], "peak"),
         "peer_model": _most(first["peer"], "peak") - _most(first["peer"], "before"),
     }
     row["void"] = not row["apart"] <= AGREE
     return row
+
+
+def _losses(answers: list[dict[str, Any]]) -> np.ndarray:
+    return np.array([answer["losses"] for answer in answers])
 
 
 def _most(answers: list[dict[str, Any]], what: str) -> int:
@@ -142,14 +142,14 @@ def table(result: dict[str, Any]) -> Group:
     shown: list[Any] = []
     for about in dict.fromkeys(row["about"] for row in result["rows"]):
         rows = [row for row in result["rows"] if row["about"] == about]
-        shown.append(_workload(about, rows, result["peer"], result["pairs"]))
-    if result["peer"] is None:
-        shown.append(f"without a peer; to get it: pip install {PEER}")
+        shown.append(_workload(about, rows, result["pairs"]))
+    peer = result["peer"] or f"none; to get it: pip install {PEER}"
+    shown.append(f"AdamW, float32; ratio: the peer's time over ours; peer: {peer}")
     return Group(*shown)
 
 
-def _workload(about: str, rows: list[dict[str, Any]], peer: str | None, pairs: int) -> Table:
-    title = f"{about} a rank, AdamW, float32; peer: {peer or 'none'}"
+def _workload(about: str, rows: list[dict[str, Any]], pairs: int) -> Table:
+    title = f"{about} a rank"
     shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     shown.collapse_padding = True
     names = ("ranks", "ours", "peer", "ratio", f"of {pairs} pairs", "target", "GEMM", "share", "target")

@@ -19,7 +19,7 @@ class MultiHeadAttention(Module):
     out_proj.weight (dim, dim), out_proj.bias.
     shapes: x (N, T, dim), memory (N, U, dim) -> (N, T, dim);   d = dim/heads
     causal: position t sees positions ≤ t
-    cost: 8 N T dim² flops for the projections, 4 N T² dim for the rest; N·heads·T² values kept
+    cost: 8 N T dim² flops for the projections, 4 N T² dim for the rest
     initial values: in_proj_weight uniform in ±√(6/(4 dim)), out_proj.weight in ±1/√dim, biases 0
     errors: OptionError for heads that do not divide dim; ShapeError
     """

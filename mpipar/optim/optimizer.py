@@ -9,7 +9,7 @@ operation has a fixed cost, the pieces are whole runs.
 from collections.abc import Iterable
 from typing import Any
 
-from mpipar.arrays import on_device, xp
+from mpipar.arrays import pieces, xp
 from mpipar.errors import GraphError, OptionError
 from mpipar.nn import Parameter, flatten_by_dtype
 from mpipar.optim import saving
@@ -17,8 +17,6 @@ from mpipar.optim.groups import by_dtype, check_contiguous, make_groups
 from mpipar.optim.runs import runs
 from mpipar.optim.slots import Slots
 from mpipar.trace import scope_here
-
-PIECE = 1 << 15  # numbers; six arrays of float32 are 768 KiB
 
 
 class Optimizer:
@@ -84,18 +82,16 @@ class Optimizer:
         self.prepare(slots)
         for i in range(run.first, run.last):
             slots.steps[i] += 1
-        size = len(run.x)
-        piece = max(size, 1) if on_device(run.x) else PIECE
-        base = slots.offsets[run.first]
-        for start in range(0, size, piece):
-            stop = min(start + piece, size)
+        whole = slice(slots.offsets[run.first], slots.offsets[run.last])
+        state = {name: v[whole] for name, v in slots.values.items()}
+        for piece in pieces(run.x):
             self.update(
-                run.x[start:stop],
-                run.g[start:stop],
+                run.x[piece],
+                run.g[piece],
                 slots.steps[run.first],
                 slots.group,
-                self._scratch_like(run.x, stop - start),
-                **{name: v[base + start : base + stop] for name, v in slots.values.items()},
+                self._scratch_like(run.x, piece.stop - piece.start),
+                **{name: v[piece] for name, v in state.items()},
             )
 
     def _scratch_like(self, x: Any, size: int) -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ errors: DTypeError for integers.
 
 import math
 
-from mpipar.arrays import xp
+from mpipar.arrays import pieces, xp
 from mpipar.tensor.checks import check_tensors
 from mpipar.tensor.engine import Tensor
 
@@ -35,32 +35,33 @@ SLOPE, CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
 def gelu(x: Tensor) -> Tensor:
-    """y = x (1 + t) / 2 with t = tanh(s (x + c x³)), s = √(2/π), c = 0.044715.
+    """y = x h with h = (1 + tanh(s (x + c x³))) / 2, s = √(2/π), c = 0.044715;   dx = y' dy.
 
     The tanh approximation of x Φ(x) (Hendrycks & Gimpel 2016), as GPT-2 and
     torch.nn.functional.gelu(approximate="tanh") have it.
-    dx = dy [(1 + t) / 2 + x (1 - t²) s (1 + 3 c x²) / 2]
+    y' = h + y (1 - h) (2 s + 6 s c x²), computed while x is in the cache
+    cost: y' is kept, and x is not
     """
     check_tensors("gelu", x)
-    a = x.data
-    t = a * a
-    t *= SLOPE * CUBIC
-    t += SLOPE
-    t *= a
-    t = xp.tanh(t)
-    y = 1 + t
-    y *= a
-    y *= 0.5
+    a = x.data.reshape(-1)
+    y, slope = xp.empty_like(a), xp.empty_like(a)
+    for part in pieces(a):
+        _gelu(a[part], y[part], slope[part])
+    slope = slope.reshape(x.shape)
+    return Tensor(y.reshape(x.shape), (x,), lambda dy: (slope * dy,))
 
-    def vjp(dy):
-        slope = a * a
-        slope *= 3 * CUBIC * SLOPE
-        slope += SLOPE
-        slope *= a
-        slope *= 1 - t * t
-        slope += 1 + t
-        slope *= 0.5
-        slope *= dy
-        return (slope,)
 
-    return Tensor(y, (x,), vjp)
+def _gelu(x, y, slope):
+    """Write y and y' for x."""
+    h = xp.multiply(x, x, out=slope) * (SLOPE * CUBIC)
+    h += SLOPE
+    h *= x
+    xp.tanh(h, out=h)
+    h *= 0.5
+    h += 0.5
+    xp.multiply(x, h, out=y)
+    slope *= 6 * CUBIC * SLOPE
+    slope += 2 * SLOPE
+    slope *= y
+    slope *= 1 - h
+    slope += h

@@ -87,3 +87,9 @@ def sum_to(gradient: Any, shape: tuple[int, ...]) -> Any:
     lead = gradient.ndim - len(shape)
     copied = [lead + i for i, n in enumerate(shape) if n == 1 and gradient.shape[lead + i] != 1]
     return xp.asarray(gradient.sum(axis=(*range(lead), *copied))).reshape(shape)
+
+
+def sum_rows(x: Any) -> Any:
+    """Σ over all dims but the last, as a product with ones, which is faster than .sum()."""
+    rows = x.reshape(-1, x.shape[-1])
+    return xp.ones(len(rows), x.dtype) @ rows

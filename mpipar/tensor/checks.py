@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mpipar.arrays import to_host, xp
+from mpipar.arrays import on_device, to_host, xp
 from mpipar.errors import BackendError, DTypeError, LabelError, ShapeError
 from mpipar.tensor.engine import Tensor
 
@@ -86,26 +86,33 @@ def check_ids(
     """Every id is in low … high-1, or is `ignore`.   returns: how many are not ignored.
 
     things: what the ids count, for the error
-    cost: the least, the greatest and the count come to the host in one copy, which waits for
-    the device; CuPy itself would wrap a wrong id round and compute on in silence
+    cost: the least and the greatest come to the host in one copy, which waits for the device, and
+    two more where ids are ignored; CuPy itself would wrap a wrong id round and compute on in silence
     errors: DTypeError for ids that are not integers; LabelError with the first wrong id
     """
     if ids.dtype.kind not in "iu":
         raise DTypeError(f"{op}: {what}s have dtype {ids.dtype}; cast them to an integer dtype")
     if ids.size == 0:
         return 0
-    asked = []
-    if ignore is not None:
+    count = ids.size
+    least, greatest = _extremes(ids)
+    if ignore is not None and least <= ignore <= greatest:
         kept = ids != ignore
-        asked = [kept.sum()]
+        count = int(to_host(kept.sum()))
         ids = xp.where(kept, ids, low)
-    asked += [ids.min(), ids.max()]
-    *counted, least, greatest = to_host(xp.stack([xp.asarray(n) for n in asked]))
+        least, greatest = _extremes(ids)
     if least >= low and greatest < high:
-        return int(counted[0]) if counted else ids.size
+        return count
     host = to_host(ids)
     position = tuple(map(int, np.argwhere((host < low) | (host >= high))[0]))
     raise LabelError(
         f"{op}: {what} {host[position]} at position {position} is outside {low} … {high - 1}, "
         f"for there are {high} {things}; correct the {what}s, or make more {things}"
     )
+
+
+def _extremes(ids: Any) -> tuple[int, int]:
+    least, greatest = ids.min(), ids.max()
+    if on_device(ids):
+        least, greatest = to_host(xp.stack([least, greatest]))
+    return least, greatest

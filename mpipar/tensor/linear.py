@@ -7,7 +7,7 @@ for each operand that needs a gradient.
 import math
 
 from mpipar.errors import ShapeError
-from mpipar.tensor.broadcast import broadcast_shape, optional, sum_to
+from mpipar.tensor.broadcast import broadcast_shape, optional, sum_rows, sum_to
 from mpipar.tensor.checks import check_tensors
 from mpipar.tensor.engine import Tensor
 from mpipar.tensor.shape import transpose
@@ -21,26 +21,27 @@ def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     errors: ShapeError for sizes that do not fit, DTypeError for two dtypes or integers
     """
     check_tensors("linear", x, w) if b is None else check_tensors("linear", x, w, b)
-    if w.ndim != 2 or x.ndim == 0 or x.shape[-1] != w.shape[1]:
+    a, m = x.data, w.data
+    if m.ndim != 2 or a.ndim == 0 or a.shape[-1] != m.shape[1]:
         raise ShapeError(
             f"linear: x {x.shape} and w {w.shape} do not fit; w is (out, in) and x's last size must be in"
         )
-    out, width = w.shape
-    if b is not None and b.shape != (out,):
+    out, width = m.shape
+    if b is not None and b.data.shape != (out,):
         raise ShapeError(f"linear: bias {b.shape} for w {w.shape}; give it the shape ({out},)")
-    lead = x.shape[:-1]
+    lead = a.shape[:-1]
     rows = math.prod(lead)
-    flat = x.data.reshape(rows, width)
-    y = flat @ w.data.T
+    flat = a.reshape(rows, width)
+    y = flat @ m.T
     if b is not None:
         y += b.data
 
     def vjp(dy):
         dy = dy.reshape(rows, out)
         return (
-            (dy @ w.data).reshape(x.shape) if x.requires_grad else None,
+            (dy @ m).reshape(a.shape) if x.requires_grad else None,
             dy.T @ flat if w.requires_grad else None,
-            dy.sum(axis=0) if b is not None and b.requires_grad else None,
+            sum_rows(dy) if b is not None and b.requires_grad else None,
         )
 
     return Tensor(y.reshape(*lead, out), (x, w, optional(b)), vjp)

@@ -1,0 +1,102 @@
+"""The bench of a training step: both programs train the same model, and turns are compared in pairs."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+from rich.console import Console
+from test_bench import bench
+
+from mpipar.bench import scaling, step
+from mpipar.bench.turns import Program
+from mpipar.bench.workloads import WORKLOADS, replay
+from mpipar.errors import LaunchError, OptionError
+
+
+def test_both_train_the_same_model(monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(step, "SECONDS", 0.02)
+    (row,) = step.measure(["tiny_gpt"], [2], pairs=2)["rows"]
+    assert row["apart"] <= 1e-4 and not row["void"]
+    ratios = sorted(turn["peer"] / turn["ours"] for turn in row["turns"])
+    assert (row["least"], row["most"]) == pytest.approx(ratios)
+    assert row["ratio"] == pytest.approx(sum(ratios) / 2)
+    assert row["share"] == pytest.approx(sum(t["limit"] / t["ours"] for t in row["turns"]) / 2)
+    assert row["peer_peak"] > row["peak"] > 1 << 20
+
+
+def test_the_commands():
+    found = bench("step", "--workload", "tiny,huge")
+    assert found.returncode == 2 and "no workload 'huge'" in found.stderr
+    found = bench("scaling", "--workload", "huge")
+    assert found.returncode == 2 and "no workload 'huge'" in found.stderr
+
+
+def test_without_the_peer(monkeypatch):
+    monkeypatch.setattr(step, "find_peer", lambda: None)
+    monkeypatch.setattr(step, "SECONDS", 0.01)
+    result = step.measure(["tiny"], [1], pairs=1)
+    assert "ratio" not in result["rows"][0] and result["rows"][0]["ours"] > 0
+    assert "pip install torch" in shown(step.table(result))
+
+
+def answers(*losses, times=(2e-3,), peak=3 << 20):
+    return [{"times": list(times), "losses": list(losses), "peak": peak, "before": 1 << 20}]
+
+
+@pytest.mark.parametrize("apart, void", [(0.9e-4, False), (1.1e-4, True), (float("nan"), True)])
+def test_losses_that_differ_make_a_row_void(apart, void):
+    first = {"ours": answers(2.0, 1.0), "peer": answers(2.0, 1.0 + apart)}
+    row = step._compare("mlp", 2, first, [{"ours": 1.0, "peer": 2.0, "limit": 0.5}])
+    assert row["void"] is void
+    text = shown(step.table({"rows": [row], "peer": "torch 1", "pairs": 1}))
+    assert ("void" in text) is void and ("2.00" in text) is not void
+
+
+def test_the_table_fits_and_has_the_targets():
+    turn = {"ours": 12.34e-3, "peer": 123.4e-3, "limit": 11.1e-3}
+    first = {"ours": answers(2.0), "peer": answers(2.0)}
+    rows = [step._compare(name, p, first, [turn]) for name in ("mlp", "small", "gpt") for p in (1, 2)]
+    text = shown(step.table({"rows": rows, "peer": "torch 2.13.0+cpu", "pairs": 7}))
+    assert "…" not in text and max(map(len, text.splitlines())) <= 100
+    for target in ("≥ 1.8", "≥ 0.65", "≥ 6", "≥ 1.05"):
+        assert target in text
+
+
+def test_efficiency_of_scaling():
+    rows = [{"workload": "mlp", "ranks": p, "ours": t, "peer": 2 * t * p} for p, t in ((1, 1.0), (2, 1.25))]
+    found = scaling.efficiency(rows, "mlp")
+    assert found == {"ours": pytest.approx(0.8), "peer": pytest.approx(0.4)}
+    result = {"rows": rows, "peer": "torch 1", "efficiency": {"mlp": found}}
+    assert "0.80" in shown(scaling.table(result))
+
+
+def test_products_are_those_of_the_models():
+    flops = {name: sum(2 * p.count * p.m * p.k * p.n for p in w.products()) for name, w in WORKLOADS.items()}
+    # three products a layer, but the first has no dx
+    assert flops["mlp"] == 2 * 128 * (2 * 784 * 1024 + 3 * 1024 * 1024 + 3 * 1024 * 10)
+    tokens, d, layers = 8 * 128, 256, 4
+    # 6 flops a weight and token (Kaplan et al. 2020), and six products of T x T x d for attention
+    assert flops["gpt"] == 6 * tokens * (12 * d * d * layers + 256 * d) + layers * 12 * 8 * 128 * 128 * d
+    replay(WORKLOADS["tiny_gpt"].products())()
+
+
+def test_workloads_repeat_and_differ_by_rank():
+    for work in WORKLOADS.values():
+        (x, labels), (again, _), (other, _) = work.data(0)[0], work.data(0)[0], work.data(1)[0]
+        assert np.array_equal(x, again) and not np.array_equal(x, other)
+        assert labels.shape[0] == work.batch
+
+
+def test_a_program_that_fails_says_why():
+    with pytest.raises(LaunchError, match="tiny ended and said 'no such thing'"):
+        Program("tiny", 1, [[sys.executable, "-c", "raise SystemExit('no such thing')"]], {})
+    with pytest.raises(OptionError, match="no workload 'huge'"):
+        step.measure(["huge"])
+
+
+def shown(table):
+    screen = Console(width=100, file=io.StringIO())
+    screen.print(table)
+    return screen.file.getvalue()

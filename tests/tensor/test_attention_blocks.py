@@ -1,0 +1,63 @@
+"""Attention gives the same whatever its blocks are, and keeps no array of T × T values."""
+
+import gc
+import importlib
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from mpipar import arrays
+from mpipar.arrays import asarray, to_host
+from mpipar.tensor import Tensor, attention, gradcheck
+
+draw = np.random.default_rng(0)
+
+
+def written_out(q, k, v, causal):
+    """softmax(q kᵀ/√d) v for one head, a row at a time."""
+    y = np.empty((len(q), v.shape[1]))
+    for t in range(len(q)):
+        seen = t + 1 if causal else len(k)
+        p = np.exp(q[t] @ k[:seen].T / np.sqrt(q.shape[1]))
+        y[t] = p @ v[:seen] / p.sum()
+    return y
+
+
+@pytest.mark.parametrize("queries, scores", [(1, 1), (3, 1), (3, 50), (7, 1000), (64, 1 << 17)])
+@pytest.mark.parametrize("causal", [False, True])
+def test_blocks_do_not_change_the_result(queries, scores, causal, monkeypatch):
+    module = importlib.import_module("mpipar.tensor.attention")
+    monkeypatch.setattr(module, "QUERIES", queries)
+    monkeypatch.setattr(module, "SCORES", scores)
+    q, k, v = (draw.standard_normal((2, 3, 8, width)) for width in (4, 4, 5))
+    y = to_host(attention(*(Tensor(asarray(x)) for x in (q, k, v)), causal).data)
+    for head in np.ndindex(2, 3):
+        np.testing.assert_allclose(y[head], written_out(q[head], k[head], v[head], causal), 1e-10, 1e-14)
+    gradcheck(lambda *x: attention(*x, causal), q, k, v)
+    gradcheck(lambda *x: attention(*x, causal), q[0, 0], k[0], v)  # leading dims broadcast
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 4, 3), (2, 2, 0, 3)])
+def test_nothing_to_attend(shape):
+    x = Tensor(asarray(np.zeros(shape, np.float32)), requires_grad=True)
+    other = Tensor(asarray(np.zeros((*shape[:2], 4, 3), np.float32)), requires_grad=True)
+    y = attention(x, other, other)
+    assert y.shape == shape
+    y.backward(asarray(np.zeros(shape, np.float32)))
+    assert to_host(other.grad).shape == other.shape and not to_host(other.grad).any()
+
+
+@pytest.mark.skipif(arrays.BACKEND != "numpy", reason="the device's memory is not traced")
+def test_no_array_of_all_scores():
+    t = 1024
+    x = Tensor(draw.standard_normal((2, t, 16), np.float32), requires_grad=True)
+    gc.collect()
+    tracemalloc.start()
+    y = attention(x, x, x, causal=True)
+    kept, peak = tracemalloc.get_traced_memory()
+    y.backward(np.ones_like(y.data))
+    backward = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    scores = 2 * t * t * 4
+    assert kept < scores / 20 and max(peak, backward) < scores / 2
