@@ -6,9 +6,14 @@ from functools import reduce
 from pathlib import Path
 
 import pytest
+from ranks import run_python
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+END = """
+from mpipar.arrays import asarray
+print(replica.model.loss(mp.Tensor(asarray(x)), asarray(y)).item())
+"""
 TARGETS = re.findall(r"`(mpipar/[\w/]+)\.py:([\w.]+)`", README)
 
 
@@ -38,3 +43,22 @@ def test_the_ring_in_the_readme_is_the_one_that_runs():
     assert [line.strip() for line in quoted.splitlines()] == [
         line.strip() for line in source.split("for s in range(1, p):\n")[1].splitlines()[:4]
     ]
+
+
+def test_the_program_in_the_readme_runs_as_printed_and_learns(tmp_path, monkeypatch):
+    program = README.split("## In your own program\n\n```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    Path("script.py").write_text(program + END)
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", "4", "script.py"])
+    assert finished.returncode == 0, finished.stderr
+    losses = re.findall(r"^\[\d\] (\S+)$", finished.stdout, re.MULTILINE)
+    assert len(losses) == 4 and len(set(losses)) == 1
+    assert float(losses[0]) < 1.5  # one epoch; ln 10 = 2.3 before
+
+
+@pytest.mark.parametrize("command", re.findall(r"^mpipar ((?:train|certify) .*?)   ", README, re.MULTILINE))
+def test_a_command_in_the_readme_is_not_refused(command):
+    short = ["--steps", "1"] if command.startswith("train") else ["--check-steps", "1"]
+    words = [*command.split(), "--virtual", "--trace", "0", "--batch", "8", *short]
+    finished = run_python(["-m", "mpipar.cli", *words], MPIPAR_BACKEND="numpy")
+    assert finished.returncode == 0, finished.stderr

@@ -90,12 +90,10 @@ if world.recorder is not None:
     trace = mp.trace.read(world.recorder.folder) if world.rank == 0 else None
     events = [e for e in trace.ranks[0].events if e.step == args.steps // 2] if trace else []
     for axis in ("tp", "dp"):
-        calls = [e for e in events if e.op in mp.trace.COLLECTIVES and trace.axes.get(e.comm) == axis]
-        total = mp.view.readable_bytes(sum(e.bytes for e in calls))
-        screen.print(
-            f"along {axis}: {mp.view.readable_count(len(calls), 'collective')} a step, of {total}",
-            highlight=False,
-        )
+        along = [e for e in events if trace.axes.get(e.comm) == axis]
+        calls = mp.view.readable_count(sum(e.op in mp.trace.COLLECTIVES for e in along), "collective")
+        sent = mp.view.readable_bytes(sum(e.bytes for e in along if e.op in ("send", "isend")))
+        screen.print(f"along {axis}: {calls} a step, rank 0 sends {sent}", highlight=False)
 
 # %% [markdown]
 # What has it learned? It goes on with a text. Each rank has the logits of its own words only, so for

@@ -15,6 +15,7 @@ order: the axes from the one whose neighbours lie furthest apart to the one whos
 
 import math
 from collections.abc import Mapping
+from numbers import Integral
 
 from mpipar.comm import Communicator
 from mpipar.errors import LayoutError, OptionError
@@ -136,7 +137,7 @@ def ordered(order: str, sizes: Mapping[str, int]) -> list[str]:
 
 
 def _check_sizes(axes: Mapping[str, int], ranks: int) -> None:
-    if min(axes.values()) < 1:
+    if not all(isinstance(size, Integral) and size > 0 for size in axes.values()):
         raise LayoutError(f"Mesh: sizes {_text(axes)}; each is the number of ranks on an axis, 1 or more")
     needed = math.prod(axes.values())
     if needed != ranks:

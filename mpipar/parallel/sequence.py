@@ -48,7 +48,7 @@ class SequenceRowLinear(RowLinear):
     """y_r = this rank's places of Σ_s x_s W_sᵀ + b.   x_s (N, T, in/p) -> (N, T/p, out)"""
 
     def forward(self, x: Tensor) -> Tensor:
-        y = reducescatter_fwd_allgather_bwd(linear(x, self.weight), self.tp, dim=PLACES)
+        y = reducescatter_fwd_allgather_bwd(self.term(x), self.tp, dim=PLACES)
         return y if self.bias is None else y + copy_fwd_allreduce_bwd(self.bias, self.tp)
 
 

@@ -18,7 +18,7 @@ errors: LayoutError for sizes that the ranks cannot share
 from typing import Any
 
 from mpipar.comm import Communicator
-from mpipar.errors import LayoutError
+from mpipar.errors import LayoutError, ShapeError
 from mpipar.nn import CausalSelfAttention, Embedding, Linear
 from mpipar.parallel.differentiable import (
     allgather_fwd_slice_bwd,
@@ -85,9 +85,19 @@ class RowLinear(Linear):
         self.initialize(seed)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x if self.input_is_parallel else slice_fwd_allgather_bwd(x, self.tp, dim=-1)
-        y = allreduce_fwd_copy_bwd(linear(x, self.weight), self.tp)
+        y = allreduce_fwd_copy_bwd(self.term(x), self.tp)
         return y if self.bias is None else y + self.bias
+
+    def term(self, x: Tensor) -> Tensor:
+        """x_r W_rᵀ.   errors: ShapeError where x is whole and should be a part, or the other way round"""
+        parallel = self.input_is_parallel
+        width = self.weight.shape[1] * (1 if parallel else self.tp.size)
+        if x.ndim == 0 or x.shape[-1] != width:
+            raise ShapeError(
+                f"{type(self).__name__}: x {x.shape}, but with input_is_parallel={parallel} its last size is "
+                f"{width}, as a column layer leaves it with gather_output={not parallel}"
+            )
+        return linear(x if parallel else slice_fwd_allgather_bwd(x, self.tp, dim=-1), self.weight)
 
 
 class HeadParallelAttention(CausalSelfAttention):

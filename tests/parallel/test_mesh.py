@@ -76,6 +76,7 @@ def test_sizes_that_do_not_fit_name_what_would():
     fails(LayoutError, r"dp=4, tp=3 is a mesh of 12 ranks, but there are 6; dp=2 would fit", dp=4, tp=3)
     fails(LayoutError, r"one rank is a mesh of 1 ranks, but there are 6; dp=6 would fit")
     fails(LayoutError, r"Mesh: sizes dp=0", dp=0)
+    fails(LayoutError, r"Mesh: sizes dp=3.0, tp=2; each is the number of ranks", dp=6 / 2, tp=2)
     fails(
         OptionError,
         r"order 'dp' does not name each axis once .*; write for example dp,tp",

@@ -9,6 +9,7 @@ from mpipar import nn
 from mpipar.arrays import asarray, to_host
 from mpipar.errors import DTypeError, LabelError, LayoutError, OptionError, ShapeError
 from mpipar.parallel import Mesh, gpt, whole
+from mpipar.parallel.sequence import SequenceRowLinear
 from mpipar.parallel.tensor import ColumnLinear, HeadParallelAttention, RowLinear, VocabularyEmbedding
 from mpipar.parallel.vocabulary import vocabulary_cross_entropy
 from mpipar.tensor import Tensor, cross_entropy
@@ -162,6 +163,17 @@ def test_sizes_that_do_not_divide_are_named(world):
     ]:
         with pytest.raises(LayoutError, match=said):
             build()
+
+
+@ranks(2)
+def test_a_row_layer_says_whether_it_wants_all_of_x_or_a_part(world):
+    whole_x, part = (Tensor(asarray(np.ones((3, n), "float32"))) for n in (8, 4))
+    with pytest.raises(ShapeError, match=r"x \(3, 8\), .*parallel=True .* is 4, .*gather_output=False"):
+        RowLinear(8, 4, world, seed=0)(whole_x)
+    with pytest.raises(ShapeError, match=r"x \(3, 4\), .*parallel=False .* is 8, .*gather_output=True"):
+        RowLinear(8, 4, world, input_is_parallel=False, seed=0)(part)
+    with pytest.raises(ShapeError, match=r"SequenceRowLinear: x \(3, 8\), .* is 4"):
+        SequenceRowLinear(8, 4, world, seed=0)(whole_x)
 
 
 def test_a_block_allreduces_its_activations_twice_forward_and_twice_backward(tmp_path):
