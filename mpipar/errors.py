@@ -54,6 +54,10 @@ class LayoutError(MpiparError, ValueError):
     """Sizes that the ranks of a layout cannot share."""
 
 
+class ScheduleError(MpiparError, ValueError):
+    """A pipeline schedule that is incomplete, out of order, deadlocks or holds too much."""
+
+
 class DataError(MpiparError, ValueError):
     """A data set that is missing or not what it should be."""
 
