@@ -5,6 +5,7 @@ from mpipar.comm.launch import Launcher, find_launcher
 from mpipar.comm.messages import Messages, Request
 from mpipar.comm.network import Network
 from mpipar.comm.network_file import load_network, save_network
+from mpipar.comm.started import Started
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Pending, Status, Transport
 from mpipar.comm.world import load_mpi, world
 
@@ -17,6 +18,7 @@ __all__ = [
     "Network",
     "Pending",
     "Request",
+    "Started",
     "Status",
     "Transport",
     "find_launcher",

@@ -123,7 +123,7 @@ def main() -> None:
     print(f"the fit is off by a factor of {off:.1f} at most; kept in {path}")
     print("\nWhat algorithm='auto' chooses from so many bytes on (float32):")
     for ranks in (2, 4, 8):
-        for operation in ALGORITHMS:
+        for operation in (name for name, offered in ALGORITHMS.items() if len(offered) > 1):
             row = ", ".join(f"{name} from {size}" for size, name in ranges(operation, ranks, network))
             print(f"  {ranks} ranks  {operation:<15} {row}")
 

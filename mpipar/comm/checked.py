@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mpipar.comm.group import slots
 from mpipar.comm.ledger import HOPS, Entered, Ledger
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Pending, Status, Transport
 from mpipar.comm.verdict import Verdict
@@ -32,6 +33,7 @@ class CheckedTransport:
     def __init__(self, inner: Transport, ledger: Ledger, strict: bool = False, hops: bool = False) -> None:
         self._inner, self.ledger, self._strict, self._hops = inner, ledger, strict, hops
         self.rank, self.size, self.tag_limit = inner.rank, inner.size, inner.tag_limit
+        self._started_from = inner.tag_limit - slots(inner) * inner.size + 1  # tags of started collectives
         self.reads_device, self.has_native = inner.reads_device, inner.has_native
         self.now, self.pause, self.reduced, self.nodes = inner.now, inner.pause, inner.reduced, inner.nodes
         self.world = inner.ranks_in_world()
@@ -89,7 +91,7 @@ class CheckedTransport:
 
     def isend(self, buffer: Any, dest: int, tag: int) -> Pending:
         ledger, site = self.ledger, self._site()
-        peer, key = self.world[dest], HOPS if self._hops else tag
+        peer, key = self.world[dest], self._key(tag)
         number = ledger.sending(peer, self.name, key, buffer.dtype.char, buffer.nbytes, site)
         if not self._hops:
             ledger.log("isend", peer, self.name, key, number, site)
@@ -99,7 +101,7 @@ class CheckedTransport:
 
     def irecv(self, buffer: Any, source: int, tag: int) -> Pending:
         ledger, site = self.ledger, self._site()
-        peer, key = self._peer(source), HOPS if self._hops else tag
+        peer, key = self._peer(source), self._key(tag)
         if ledger.requests:
             self._races(peer, key, site)
         pending = CheckedPending(self, "irecv", buffer, peer, key, 0, site)
@@ -129,15 +131,32 @@ class CheckedTransport:
         self._inner.native(*args)
         self.ledger.leave()
 
-    def entering(self, kind: str, root: int, op: str, x: Any, algorithm: str, site: str) -> None:
-        """A collective begins: what all ranks must agree on."""
+    def entering(self, kind: str, root: int, op: str, x: Any, algorithm: str, site: str) -> int:
+        """A collective begins: what all ranks must agree on.   returns: its number"""
         dtype, count = ("", 0) if kind in ("barrier", "split") else (CARRIED[x.dtype], x.size)
         entered = Entered(kind, root, op, dtype, count, algorithm, site)
-        self.ledger.enter_collective(self.name, self.world, entered)
+        return self.ledger.enter_collective(self.name, self.world, entered)
 
     def left(self) -> None:
         """The collective is done."""
         self.ledger.leave_collective()
+
+    def started(self, kind: str, out: Any, site: str) -> "CheckedStarted":
+        """A collective is started: what must be waited for, and leaves `out` to nobody else till then."""
+        return CheckedStarted(self, kind, out, site)
+
+    def resume(self, number: int) -> None:
+        """The messages from now on belong to this collective, which was started before."""
+        self.ledger.inside = [self.name, number]
+
+    def suspend(self, asked_at: str) -> None:
+        """The rank computes again; or, where it has asked for the end in vain, asks at this line."""
+        ledger = self.ledger
+        if asked_at and ledger.doing is not None:
+            ledger.inside, ledger.doing = None, (*ledger.doing[:9], asked_at)
+            return
+        ledger.leave()
+        ledger.leave_collective()
 
     def _races(self, peer: int, tag: int, site: str) -> None:
         """Is a receive under way that could take this one's message, or this one its?"""
@@ -152,8 +171,14 @@ class CheckedTransport:
     def _peer(self, source: int) -> int:
         return ANY_SOURCE if source == ANY_SOURCE else self.world[source]
 
+    def _key(self, tag: int) -> int:
+        """The tag in the ledger. Each slot of started collectives is a channel of its own."""
+        if not self._hops:
+            return tag
+        return HOPS if tag < self._started_from else HOPS - 1 - (self.tag_limit - tag) // self.size
+
     def _got(self, number: int, status: Status, buffer: Any, site: str, op: str, asked: int) -> None:
-        peer, tag, nbytes = self.world[status.source], HOPS if self._hops else status.tag, buffer.nbytes
+        peer, tag, nbytes = self.world[status.source], self._key(status.tag), buffer.nbytes
         ledger, name = self.ledger, self.name
         anybody = asked == ANY_SOURCE and not self._hops
         known = number
@@ -197,7 +222,7 @@ class CheckedPending:
         self.peer, self.tag, self.number, self.site = peer, tag, number, site
         self._sum, self._apart = 0, None
         if not home._hops:
-            self._look_at_others()
+            look_at_others(self)
             self._sum = self._checksum()
         home.ledger.requests[id(self)] = self
 
@@ -251,20 +276,6 @@ class CheckedPending:
             line = f"rank {rank}  its array was changed between {self.op} and wait, at {home._site()}"
             raise VerdictError(Verdict("buffer changed", [(rank, self.site)], [line]))
 
-    def _look_at_others(self) -> None:
-        """Two requests must not use one array, unless both only read it."""
-        for other in self.home.ledger.requests.values():
-            if (self.op, other.op) == ("isend", "isend") or other.home._hops:
-                continue
-            if _overlap(self._buffer, other._buffer):
-                twice = self.op == other.op == "irecv"
-                rank = self.home.ledger.rank
-                lines = [
-                    f"rank {rank}  {self.op} at {self.site}: {other.op} at {other.site} still uses that array"
-                ]
-                kind = "request started twice" if twice else "buffer changed"
-                raise VerdictError(Verdict(kind, [(rank, self.site)], lines))
-
     def _checksum(self) -> int:
         if not isinstance(self._buffer, np.ndarray):
             return 0
@@ -272,6 +283,35 @@ class CheckedPending:
         if len(data) > 2 * SAMPLED and not self.home._strict:
             return zlib.crc32(data[-SAMPLED:], zlib.crc32(data[:SAMPLED]))
         return zlib.crc32(data)
+
+
+class CheckedStarted:
+    """A collective from its start until it was waited for, in the ledger's list of requests."""
+
+    hops = False
+
+    def __init__(self, home: CheckedTransport, op: str, out: Any, site: str) -> None:
+        self.home, self.op, self._buffer, self.site = home, op, out, site
+        look_at_others(self)
+        home.ledger.requests[id(self)] = self
+
+    def end(self) -> None:
+        del self.home.ledger.requests[id(self)]
+
+
+def look_at_others(mine: CheckedPending | CheckedStarted) -> None:
+    """Two requests must not use one array, unless both only read it."""
+    for other in mine.home.ledger.requests.values():
+        if (mine.op, other.op) == ("isend", "isend") or other.hops:
+            continue
+        if _overlap(mine._buffer, other._buffer):
+            rank, kind = mine.home.ledger.rank, "buffer changed"
+            if mine.op == other.op:
+                kind = "request started twice"
+            lines = [
+                f"rank {rank}  {mine.op} at {mine.site}: {other.op} at {other.site} still uses that array"
+            ]
+            raise VerdictError(Verdict(kind, [(rank, mine.site)], lines))
 
 
 def _overlap(x: Any, y: Any) -> bool:

@@ -26,9 +26,10 @@ from mpipar.comm.blocks import (
 )
 from mpipar.comm.messages import Hops, Messages
 from mpipar.comm.network import SHARED_MEMORY, Network
+from mpipar.comm.started import Call, Started, UnderWay
 from mpipar.comm.transport import Transport
 from mpipar.comm.wire import CARRIED, check_array
-from mpipar.errors import MessageError, ShapeError
+from mpipar.errors import MessageError, OptionError, ShapeError
 from mpipar.trace import Event, Recorder, call_site
 
 NOTHING = np.empty(0, np.uint8)
@@ -59,6 +60,7 @@ class Communicator(Messages):
         self.network = network  # what "auto" predicts with
         self._hops = Hops(transport.duplicate(), recorder, name, self.nodes)
         self._checked = transport if transport.ledger is not None else None
+        self._under_way = UnderWay(self)
         self._splits = 0
         self._stands_for = ""  # why a collective's algorithm is not the one asked for
         if recorder is not None:
@@ -121,6 +123,26 @@ class Communicator(Messages):
             if op == "mean":
                 out /= self.size
         return out
+
+    def iallreduce(self, x: Any, op: str = "sum", algorithm: str = "auto", out: Any = None) -> Started:
+        """Start an allreduce: `wait` of what it returns gives the result, which is in `out` then.
+
+        Its steps are taken in `progress`, in `test` and `wait` of what this returns, and nowhere else.
+        Until then leave `out` alone. Ranks start several in one order; they may wait in any.
+        errors: OptionError for algorithm "native", which could not be seen
+        """
+        check_array("iallreduce", x)
+        add = self._hops.counted(reduction("iallreduce", x, op))
+        out = result("iallreduce", x, out, x.shape)
+        if algorithm == "native":
+            raise OptionError("iallreduce: MPI's own is not offered; choose algorithm='ring', or allreduce")
+        chosen = self._choose("iallreduce", algorithm, x)
+        call = Call("iallreduce", chosen, op, x, out, call_site(sys._getframe(1)))
+        return self._under_way.start(call, add)
+
+    def progress(self) -> None:
+        """Let the collectives that were started go on, as far as they can without waiting."""
+        self._under_way.progress()
 
     def scan(self, x: Any, op: str = "sum", algorithm: str = "auto", out: Any = None) -> Any:
         """The sum (or prod, max, min, mean) of the x of ranks 0 … r, on rank r."""

@@ -75,6 +75,7 @@ def where_is(frame: FrameType | None) -> Where | None:
     inner = next((f.f_code.co_name for f in calls if not f.f_code.co_name.startswith("_")), "")
     name = outer.f_code.co_name
     collective = name if name in COLLECTIVES and inner != name else ""
+    collective = collective or getattr(outer.f_locals.get("self"), "operation", "")  # one under way
     site = call_site(outer.f_back) if outer.f_back is not None else ""
     return Where(inner, _communicator(outer).name, collective, site, outer)
 

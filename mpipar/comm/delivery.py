@@ -53,12 +53,15 @@ class Message:
 class Receive:
     """A receive that was posted at one time and is done at another."""
 
-    __slots__ = ("buffer", "done", "home", "number", "overhead", "posted", "source", "status", "tag")
+    __slots__ = (
+        "buffer", "done", "failed_test", "home", "number", "overhead", "posted", "source", "status", "tag",
+    )  # fmt: skip
     op = "recv"
 
     def __init__(self, home: Any, buffer: np.ndarray, source: int, tag: int) -> None:
         self.home, self.buffer, self.source, self.tag = home, buffer, source, tag
         self.posted, self.done = home.me.clock, None
+        self.failed_test = -1.0  # the rank's clock when a test() last said no
 
     def take(self, message: Message) -> None:
         """This is the message."""
@@ -96,11 +99,12 @@ class Receive:
 class Sending:
     """A send that may still wait for its receiver."""
 
-    __slots__ = ("buffer", "dest", "done", "home", "tag")
+    __slots__ = ("buffer", "dest", "done", "failed_test", "home", "tag")
     op = "send"
 
     def __init__(self, home: Any, buffer: np.ndarray, dest: int, tag: int, done: float | None) -> None:
         self.home, self.buffer, self.dest, self.tag, self.done = home, buffer, dest, tag, done
+        self.failed_test = -1.0
 
     def wait(self) -> Status:
         me = self.home.me

@@ -101,7 +101,7 @@ def find_wrong_message(states: States, failed: bool = False) -> Verdict | None:
             return verdict
         for (peer, comm, tag), channel in state.received:
             sender = states.get(peer)
-            if sender is None or tag == HOPS:
+            if sender is None or tag <= HOPS:
                 continue
             sent = dict(sender.sent).get((receiver, comm, tag))
             for run in channel.runs if sent else []:
@@ -121,7 +121,7 @@ def _blind_receive(state: Snapshot, states: States) -> Verdict | None:
         for sender in states.values():
             for (dest, comm, tag), channel in sender.sent:
                 fits = blind.peer in (sender.rank, ANY_SOURCE) and blind.tag in (tag, ANY_TAG)
-                if dest != state.rank or comm != blind.comm or tag == HOPS or not fits:
+                if dest != state.rank or comm != blind.comm or tag <= HOPS or not fits:
                     continue
                 mine = received.get((sender.rank, comm, tag))
                 run = channel.run_of((mine.posted if mine else 0) + 1)
@@ -230,7 +230,7 @@ def _is_there(me: Snapshot, sender: Snapshot) -> bool:
             peer != me.rank
             or comm != doing.comm
             or doing.tag not in (tag, ANY_TAG)
-            or (tag == HOPS) != (doing.tag == HOPS)
+            or (tag <= HOPS) != (doing.tag <= HOPS)
         ):
             continue
         mine = received.get((sender.rank, comm, tag))
@@ -248,6 +248,13 @@ def _not_yet_in(me: Snapshot, states: States) -> list[int]:
     comm, number = me.inside
     calls = me.calls[comm]
     return [r for r in calls.members if r in states and _entered(states[r].calls.get(comm)) < number]
+
+
+def _entered_now(me: Snapshot) -> Entered:
+    """The collective that the rank is in: the last one, or one that it has started before."""
+    comm, number = me.inside
+    calls = me.calls[comm]
+    return calls.last[max(number - 1 - calls.entered, -len(calls.last))]
 
 
 def _entered(calls: Calls | None) -> int:
@@ -280,7 +287,7 @@ def _line(state: Snapshot) -> str:
     if state.inside is None:
         return f"rank {state.rank}  waits in {_call(doing)} at {doing.site}"
     comm, number = state.inside
-    entered = state.calls[comm].last[-1]
+    entered = _entered_now(state)
     whom = "" if doing.op == "native" else f", for rank {doing.peer}"
     return (
         f"rank {state.rank}  waits in {entered.kind}, collective {number} of {comm}{whom} at {entered.site}"
@@ -294,6 +301,8 @@ def _call(doing: Doing) -> str:
     source = "ANY_SOURCE" if doing.peer == ANY_SOURCE else doing.peer
     if doing.op == "native":
         return f"a collective{on}"
+    if doing.tag <= HOPS:
+        return f"test of a started collective{on}"
     if doing.op == "sendrecv":
         return f"sendrecv(dest={doing.dest}, source={source}{tag}){on}"
     if doing.op in ("send", "wait send"):
@@ -308,13 +317,13 @@ def _left_unreceived(waiting: States, states: States, size: int) -> Verdict | No
     found = []
     for me in waiting.values():
         doing = me.doing
-        if doing.tag == HOPS or doing.op not in ("recv", "wait recv", "sendrecv", "poll"):
+        if doing.tag <= HOPS or doing.op not in ("recv", "wait recv", "sendrecv", "poll"):
             continue
         received = dict(me.received)
         for other in states.values():
             for (peer, comm, tag), channel in other.sent:
                 mine = received.get((other.rank, comm, tag))
-                if peer != me.rank or tag == HOPS or channel.posted <= (mine.posted if mine else 0):
+                if peer != me.rank or tag <= HOPS or channel.posted <= (mine.posted if mine else 0):
                     continue
                 kind = _how_it_differs(doing, other.rank, comm, tag)
                 run = channel.run_of((mine.posted if mine else 0) + 1)
@@ -346,7 +355,7 @@ def _missing(waiting: States, states: States, size: int) -> Verdict | None:
             continue
         blame = [(r, _site(states[r])) for r in absent]
         comm, number = me.inside
-        kind = me.calls[comm].last[-1].kind
+        kind = _entered_now(me).kind
         lines = [_ended(states[r]) for r in absent if states[r].doing.op == "gone"]
         named = ", ".join(f"rank {r}" for r in absent)
         return Verdict(
@@ -369,7 +378,7 @@ def _ended(state: Snapshot) -> str:
 
 def _site(state: Snapshot) -> str:
     if state.inside is not None:
-        return state.calls[state.inside[0]].last[-1].site
+        return _entered_now(state).site
     return state.doing.site
 
 
@@ -421,7 +430,7 @@ def find_leftovers(states: States) -> Verdict | None:
     for sender, state in sorted(states.items()):
         for (dest, comm, tag), channel in state.sent:
             other = states.get(dest)
-            if tag == HOPS or other is None or other.doing is None or other.doing.op != "gone" or other.blind:
+            if tag <= HOPS or other is None or other.doing is None or other.doing.op != "gone" or other.blind:
                 continue
             mine = dict(other.received).get((sender, comm, tag))
             taken = mine.done if mine else 0

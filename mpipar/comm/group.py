@@ -1,6 +1,7 @@
 """Some of a communicator's ranks, numbered anew: the transport of a stage of a hierarchical
 collective. It costs nothing to make, because it sends through the whole communicator's transport;
 so only messages of one collective may use it, which cannot be mixed up with another group's.
+Collectives that are under way at the same time are kept apart by their tags.
 """
 
 from typing import Any
@@ -9,6 +10,8 @@ import numpy as np
 
 from mpipar.comm.transport import ANY_SOURCE, Pending, Status, Transport
 from mpipar.errors import OptionError
+
+SLOTS = 64
 
 
 class GroupTransport:
@@ -74,8 +77,32 @@ class GroupTransport:
         return status._replace(source=self._number.get(status.source, status.source))
 
 
+def slots(transport: Transport) -> int:
+    """How many started collectives may be under way at once: they use the upper half of the tags at most."""
+    return max(1, min(SLOTS, transport.tag_limit // 2 // transport.size))
+
+
+class TagsApart:
+    """What a started collective sends through: as `whole`, but with tags of its slot, from the largest down.
+
+    So several may be under way between the same ranks, and each receives its own messages.
+    """
+
+    def __init__(self, whole: Transport, slot: int) -> None:
+        self._whole, self._top = whole, whole.tag_limit - slot * whole.size
+
+    def isend(self, buffer: np.ndarray, dest: int, tag: int) -> Pending:
+        return _GroupPending(self, self._whole.isend(buffer, dest, self._top - tag))
+
+    def irecv(self, buffer: np.ndarray, source: int, tag: int) -> Pending:
+        return _GroupPending(self, self._whole.irecv(buffer, source, self._top - tag))
+
+    def _here(self, status: Status) -> Status:
+        return status._replace(tag=self._top - status.tag)
+
+
 class _GroupPending:
-    def __init__(self, group: GroupTransport, pending: Pending) -> None:
+    def __init__(self, group: GroupTransport | TagsApart, pending: Pending) -> None:
         self._group, self._pending = group, pending
 
     def wait(self) -> Status:

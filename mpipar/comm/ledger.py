@@ -1,7 +1,8 @@
 """What one rank has done and is doing, kept in plain Python so that keeping it costs little.
 
 A *channel* is a stream of messages that keeps its order: (the other rank, communicator, tag).
-All messages inside the collectives of a communicator form one channel a peer, tag `HOPS`. For
+All messages inside the collectives of a communicator form one channel a peer, tag `HOPS`, except
+that each started collective that is under way has one of its own, with a tag below `HOPS`. For
 each channel the sender counts what it has started to send, the receiver what it has posted and
 what it has received; so whether a message is there for a receive is a comparison of counts.
 
@@ -15,7 +16,7 @@ import msgspec
 
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG
 
-HOPS = -9  # the tag of messages inside collectives
+HOPS = -9  # the tag of messages inside collectives; those of started ones have smaller ones
 RUNS_KEPT = 256  # of a channel: stretches of messages alike
 STEPS_KEPT = 2_000  # of the log that replay.py reads
 COLLECTIVES_KEPT = 128  # of a communicator
@@ -228,7 +229,7 @@ class Ledger:
         channel.done += 1
         if anybody:
             channel.any_at = site
-        elif tag != HOPS:
+        elif tag > HOPS:
             channel.named_at = site
         if channel.any_at and channel.named_at:
             self.race(channel.any_at, channel.named_at)

@@ -162,14 +162,14 @@ class VirtualTransport:
         if scheduler.measured:
             self._count_computing()
         if pending.done is None or pending.done > me.clock:
-            if me.failed_test != me.clock:
+            if pending.failed_test != me.clock:
                 scheduler.poll(me, pending)
-            elif pending.done is None:  # since the last test no time has passed
+            elif pending.done is None:  # since its last test no time has passed
                 scheduler.sleep(me, pending)
             else:
                 me.clock = pending.done
         done = pending.done is not None and pending.done <= me.clock
-        me.failed_test = -1.0 if done else me.clock
+        pending.failed_test = -1.0 if done else me.clock
         return done
 
     def posted_for(self, message: Message) -> Receive | None:

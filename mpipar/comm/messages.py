@@ -1,12 +1,13 @@
 """Messages between two ranks, each one recorded with the line that made it."""
 
 import sys
+from copy import copy
 from typing import Any
 
 import numpy as np
 
 from mpipar.arrays import empty_like, overlap
-from mpipar.comm.group import GroupTransport
+from mpipar.comm.group import GroupTransport, TagsApart
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Pending, Status, Transport
 from mpipar.comm.wire import CARRIED, Wire, can_travel, check_array
 from mpipar.errors import MessageError
@@ -112,6 +113,9 @@ class Messages:
         """Phase and seq of the collective that a message belongs to."""
         return "", -1
 
+    def _tested(self, seq: int) -> None:
+        """test() has found this request done."""
+
     def _record(
         self, op: str, start: int, peer: int, tag: int, x: Any, site: str,
         seq: int | None = None, values: list | None = None,
@@ -196,13 +200,7 @@ class Request:
             return self._x
         seq, start = recorder.begin(), recorder.clock()
         self._finish(self._pending.wait())
-        waited = Event(seq, "wait", start, recorder.clock(), self._comm.name, parent=self._seq)
-        waited.step, waited.scope, waited.site = (
-            recorder.step,
-            recorder.scope_path,
-            call_site(sys._getframe(1)),
-        )
-        recorder.add(waited)
+        record_wait(self._comm, seq, start, self._seq, call_site(sys._getframe(1)))
         return self._x
 
     def test(self) -> bool:
@@ -211,6 +209,7 @@ class Request:
             status = self._pending.test()
             if status is not None:
                 self._finish(status)
+                self._comm._tested(self._seq)
         return self._done
 
     def _finish(self, status: Status) -> None:
@@ -223,6 +222,14 @@ class Request:
             peer, tag = self._sent or (status.source, status.tag)
             comm._record(self._op, self._start, peer, tag, self._x, self._site, seq=self._seq)
         self._buffer = self._pending = None
+
+
+def record_wait(comm: Messages, seq: int, start: int, parent: int, site: str = "") -> None:
+    """A wait that ends now, for the request or collective `parent`."""
+    recorder = comm._recorder
+    event = Event(seq, "wait", start, recorder.clock(), comm.name, parent=parent, step=recorder.step)
+    event.site, event.scope = site, recorder.scope_path
+    recorder.add(event)
 
 
 class Hops(Messages):
@@ -254,6 +261,12 @@ class Hops(Messages):
         group.parent = self.parent
         return group
 
+    def apart(self, slot: int) -> "Hops":
+        """The same for a started collective, which is under way beside others in other slots."""
+        own = copy(self)
+        own._transport, own._groups, own.kept, own.phase = TagsApart(self._transport, slot), {}, {}, ""
+        return own
+
     def counted(self, add: Any) -> Any:
         """add(mine, theirs), whose time is counted where the clock is modelled."""
         reduced = self._transport.reduced
@@ -268,3 +281,8 @@ class Hops(Messages):
 
     def _in_collective(self) -> tuple[str, int]:
         return self._stage + self.phase, self.parent
+
+    def _tested(self, seq: int) -> None:
+        # a wait of no length, which tells where in the algorithm's steps the message was needed
+        if self._recorder is not None:
+            record_wait(self, self._recorder.begin(), self._recorder.clock(), seq)

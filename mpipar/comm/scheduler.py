@@ -31,7 +31,7 @@ class Rank:
     """One greenlet and its clock.   times in s;   a port is free from sent_until, received_until on"""
 
     __slots__ = (
-        "burst", "clock", "ended", "error", "failed_test", "greenlet", "mark", "number", "polls",
+        "burst", "clock", "ended", "error", "greenlet", "mark", "number", "polls",
         "received_until", "result", "sent_until", "sleeps", "started", "waiting",
     )  # fmt: skip
 
@@ -40,7 +40,6 @@ class Rank:
         self.clock = self.sent_until = self.received_until = 0.0
         self.mark = 0.0  # the thread's time when the clock was last set
         self.burst = 0  # messages sent since it last let others run
-        self.failed_test = -1.0  # its clock when a test() last said no
         self.started = self.ended = self.polls = self.sleeps = False
         self.waiting: Any = None  # what it cannot go on without: a Receive, Sending or Meeting
         self.result = self.error = None

@@ -4,7 +4,7 @@ The bound is for the busiest rank: the larger of what it sends and what it recei
 decides how long the others wait. n: bytes of the whole vector, p: ranks.
 
     bcast, reduce                    n                [1]
-    allreduce                        2n (p-1)/p       [1, 2]
+    allreduce, iallreduce            2n (p-1)/p       [1, 2]
     reduce_scatter, allgather        n (p-1)/p        [1]
     scatter, gather                  n (p-1)/p        [1]
     alltoall                         n (p-1)/p        a rank keeps one of its p blocks
@@ -32,6 +32,7 @@ def busiest_rank_bytes(operation: str, n: int, p: int) -> Fraction:
         "reduce": whole,
         "scan": whole,
         "allreduce": 2 * share,
+        "iallreduce": 2 * share,
         "reduce_scatter": share,
         "allgather": share,
         "scatter": share,

@@ -31,6 +31,31 @@ class Batch(NamedTuple):
     rows: tuple[int, int, int]
 
 
+class MicroBatch(NamedTuple):
+    """A part of a Batch.   weight: its samples over the Batch's;   rows: as the Batch's"""
+
+    x: Any
+    y: Any
+    weight: float
+    rows: tuple[int, int, int]
+
+
+def micro_batches(batch: Batch, count: int) -> list[MicroBatch]:
+    """`count` parts of a batch, cut as `numpy.array_split` cuts; the last ones may be empty.
+
+    Σ weight · (gradient of the mean over the part) is the gradient of the mean over the batch.
+    """
+    if count < 1:
+        raise OptionError(f"micro_batches: count={count}; a batch has at least 1 part")
+    first, _, total = batch.rows
+    rows, parts = len(batch.y), []
+    for i in range(count):
+        start, stop = (k * (rows // count) + min(k, rows % count) for k in (i, i + 1))
+        weight, place = (stop - start) / max(rows, 1), (first + start, first + stop, total)
+        parts.append(MicroBatch(batch.x[start:stop], batch.y[start:stop], weight, place))
+    return parts
+
+
 class Loader:
     """The batches of `sampler`, taken from the host arrays x and y.
 

@@ -22,10 +22,13 @@ from mpipar.nn.mlp import MLP
 from mpipar.nn.module import Module
 from mpipar.nn.norm import LayerNorm, RMSNorm
 from mpipar.nn.parameter import Parameter
+from mpipar.nn.parts import Parts
+from mpipar.nn.shard import Shard
 
 __all__ = [
     "CNN", "GELU", "GPT", "MLP", "AvgPool2d", "Block", "CausalSelfAttention", "Conv2d",
     "CrossEntropyLoss", "Dropout", "Embedding", "Flat", "Flatten", "Init", "LayerNorm", "Linear",
-    "MSELoss", "MaxPool2d", "Module", "ModuleList", "MultiHeadAttention", "Parameter", "RMSNorm",
-    "ReLU", "Sequential", "Sigmoid", "Tanh", "flatten", "flatten_by_dtype", "init", "share_rows",
+    "MSELoss", "MaxPool2d", "Module", "ModuleList", "MultiHeadAttention", "Parameter", "Parts",
+    "RMSNorm", "ReLU", "Sequential", "Shard", "Sigmoid", "Tanh", "flatten", "flatten_by_dtype", "init",
+    "share_rows",
 ]  # fmt: skip

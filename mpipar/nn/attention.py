@@ -57,16 +57,16 @@ class MultiHeadAttention(Module):
                 raise ShapeError(f"attention: x {what.shape}; give it the shape (N, positions, {dim})")
         q, k, v = self.project(x, 0), self.project(memory, 1), self.project(memory, 2)
         y = permute(attention(q, k, v, self.causal), (0, 2, 1, 3))
-        return self.out_proj(reshape(y, x.shape))
+        return self.out_proj(reshape(y, (*x.shape[:2], -1)))
 
     def project(self, x: Tensor, which: int) -> Tensor:
         """q, k or v (which = 0, 1, 2) of every head: (N, T, dim) -> (N, heads, T, d)."""
         # slices of the weight are far smaller than slices of the result would be
-        dim = self.in_proj_weight.shape[1]
-        rows = slice(which * dim, (which + 1) * dim)
+        width = self.in_proj_weight.shape[0] // 3  # dim, or less where ranks share the heads
+        rows = slice(which * width, (which + 1) * width)
         bias = None if self.in_proj_bias is None else self.in_proj_bias[rows]
         y = linear(x, self.in_proj_weight[rows], bias)
-        return permute(reshape(y, (*x.shape[:2], self.num_heads, dim // self.num_heads)), (0, 2, 1, 3))
+        return permute(reshape(y, (*x.shape[:2], self.num_heads, width // self.num_heads)), (0, 2, 1, 3))
 
     def describe(self) -> str:
         return f"dim={self.in_proj_weight.shape[1]}, heads={self.num_heads}, causal={self.causal}, "

@@ -8,6 +8,7 @@ from mpipar.nn.container import Sequential
 from mpipar.nn.conv import Conv2d, Flatten, MaxPool2d
 from mpipar.nn.linear import Linear
 from mpipar.nn.module import Module
+from mpipar.tensor import Tensor, cross_entropy
 
 
 class CNN(Sequential):
@@ -41,3 +42,7 @@ class CNN(Sequential):
             depth, height, width = out, height // 2, width // 2
         layers += [Flatten(), Linear(depth * height * width, classes, dtype=dtype)]
         super().__init__(*layers, seed=seed)
+
+    def loss(self, x: Any, labels: Any, reduction: str = "mean") -> Tensor:
+        """The cross-entropy of the classes, labels (N,)."""
+        return cross_entropy(self(x), labels, reduction)

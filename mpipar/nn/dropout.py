@@ -2,7 +2,7 @@
 
 The mask of call number `calls` is drawn from (seed, "dropout", path, calls), for the *global*
 batch. A rank that holds rows start..stop-1 of `total` draws all rows and keeps its own, so
-four ranks drop what the serial run drops.
+four ranks drop what the serial run drops. The same where ranks share another dim than the rows.
 """
 
 from mpipar.arrays import asarray, generator
@@ -16,16 +16,20 @@ class Dropout(Module):
 
     rows: (start, stop, total), which rows (dim 0) of the global batch x holds; None: all.
       A data-parallel layout sets it before each forward, see `share_rows`
+    part: (dim, rank, size), where x is block `rank` of `size` equal blocks of a dim behind the rows
     calls: training calls so far; set it back to repeat a mask (recomputation, a restart)
     cost: one draw on the host a value of the global batch, one copy to the device
     errors: OptionError for p outside [0, 1); GraphError without a seed; ShapeError for other rows
     """
 
-    def __init__(self, p: float = 0.5, *, seed: int | None = None) -> None:
+    def __init__(
+        self, p: float = 0.5, *, part: tuple[int, int, int] | None = None, seed: int | None = None
+    ) -> None:
         if not 0 <= p < 1:
             raise OptionError(f"Dropout: p={p} is the share that is dropped; choose it from 0 up to below 1")
         self.p, self.seed, self.calls = p, None, 0
         self.rows: tuple[int, int, int] | None = None
+        self.part = part
         self.initialize(seed)
 
     def seeded(self, seed: int, again: bool) -> None:
@@ -47,7 +51,12 @@ class Dropout(Module):
             )
         source = generator(self.seed, "dropout", self.path, self.calls)
         self.calls += 1
-        kept = source.random((total, *x.shape[1:]), dtype="float32")[start:stop] >= self.p
+        shape, mine = [total, *x.shape[1:]], [slice(start, stop)] + [slice(None)] * (x.ndim - 1)
+        if self.part is not None:
+            dim, rank, size = self.part
+            mine[dim] = slice(rank * shape[dim], (rank + 1) * shape[dim])
+            shape[dim] *= size
+        kept = source.random(shape, dtype="float32")[tuple(mine)] >= self.p
         return dropout(x, self.p, asarray(kept))
 
     def describe(self) -> str:

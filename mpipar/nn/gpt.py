@@ -5,14 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from mpipar.errors import ShapeError
-from mpipar.nn.attention import CausalSelfAttention
 from mpipar.nn.container import ModuleList
-from mpipar.nn.dropout import Dropout
 from mpipar.nn.embedding import Embedding
 from mpipar.nn.init import Init
-from mpipar.nn.linear import Linear
 from mpipar.nn.module import Module
-from mpipar.nn.norm import LayerNorm
+from mpipar.nn.parts import SERIAL, Parts
 from mpipar.tensor import Tensor, gelu
 
 STD = 0.02  # of the initial weights, as in GPT-2
@@ -32,17 +29,18 @@ class Block(Module):
         dropout: float = 0.0,
         *,
         hidden: int | None = None,
+        parts: Parts = SERIAL,
         dtype: Any = "float32",
         seed: int | None = None,
     ) -> None:
         hidden = hidden or 4 * width
-        self.self_attn = CausalSelfAttention(width, heads, dtype=dtype)
-        self.linear1 = Linear(width, hidden, dtype=dtype)
-        self.linear2 = Linear(hidden, width, dtype=dtype)
-        self.norm1 = LayerNorm(width, dtype=dtype)
-        self.norm2 = LayerNorm(width, dtype=dtype)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
+        self.self_attn = parts.attention(width, heads, dtype=dtype)
+        self.linear1 = parts.column(width, hidden, dtype=dtype)
+        self.linear2 = parts.row(hidden, width, dtype=dtype)
+        self.norm1 = parts.norm(width, dtype=dtype)
+        self.norm2 = parts.norm(width, dtype=dtype)
+        self.dropout1 = parts.dropout(dropout)
+        self.dropout2 = parts.dropout(dropout)
         self.initialize(seed)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,6 +58,7 @@ class GPT(Module):
     cost: about 2·num_parameters flops a token forward, twice that backward (Kaplan et al. 2020)
     initial values: weights normal with deviation 0.02, over √(2 layers) for those whose result is
       added to the residual stream (self_attn.out_proj, linear2); biases 0; norms 1 and 0
+    parts: where the layers come from, see nn/parts.py and parallel/models.py
     errors: ShapeError for ids that are not (N, T), or longer than the context
     """
 
@@ -74,17 +73,19 @@ class GPT(Module):
         tied: bool = True,
         dropout: float = 0.0,
         hidden: int | None = None,
+        parts: Parts = SERIAL,
         seed: int | None = None,
         dtype: Any = "float32",
     ) -> None:
-        self.tokens = Embedding(vocabulary, width, dtype=dtype)
+        self.parts = parts
+        self.tokens = parts.tokens(vocabulary, width, dtype=dtype)
         self.positions = Embedding(context, width, dtype=dtype)
-        self.dropout = Dropout(dropout)
+        self.dropout = parts.dropout(dropout)
         self.layers = ModuleList(
-            Block(width, heads, dropout, hidden=hidden, dtype=dtype) for _ in range(layers)
+            Block(width, heads, dropout, hidden=hidden, parts=parts, dtype=dtype) for _ in range(layers)
         )
-        self.norm = LayerNorm(width, dtype=dtype)
-        self.head = Linear(width, vocabulary, bias=False, dtype=dtype)
+        self.norm = parts.norm(width, dtype=dtype)
+        self.head = parts.column(width, vocabulary, bias=False, dtype=dtype)
         if tied:
             self.head.weight = self.tokens.weight
         for name, p in self.named_parameters():
@@ -105,11 +106,15 @@ class GPT(Module):
                 f"GPT: ids {ids.shape} from position {first} on; give (N, T) with at most {context} positions"
             )
         places = self.positions.weight[first : first + ids.shape[1]]
-        return self.dropout(self.tokens(ids) + places)
+        return self.dropout(self.tokens(ids) + self.parts.places(places))
 
     def logits(self, x: Tensor) -> Tensor:
         """From the last block's output (N, T, width)."""
         return self.head(self.norm(x))
+
+    def loss(self, ids: Any, labels: Any, reduction: str = "mean") -> Tensor:
+        """The cross-entropy of the next tokens, labels (N, T), over all places not labelled -100."""
+        return self.parts.cross_entropy(self(ids), labels, reduction)
 
 
 def gpt_init(name: str, usual: Init, layers: int) -> Init:

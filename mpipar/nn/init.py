@@ -12,8 +12,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from mpipar import arrays
-from mpipar.arrays import xp
+from mpipar.arrays import asarray, xp
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Init:
     """How to draw one parameter.
 
     shape: of the whole parameter, over all ranks
-    part: the index of what this rank keeps of it, for example (slice(0, 5),); all if None
+    part: the index of what this rank keeps of it, for example (slice(0, 5),), or numbers of rows
+      in a host array; all if None
     """
 
     kind: str
@@ -38,8 +41,10 @@ class Init:
             values = arrays.uniform(seed, name, self.shape, -self.scale, self.scale, self.dtype)
         else:
             values = arrays.normal(seed, name, self.shape, self.scale, self.dtype)
-        # a copy, so that the memory of the whole can go
-        return values if self.part is None else values[self.part].copy()
+        if self.part is None:
+            return values
+        part = tuple(asarray(i) if isinstance(i, np.ndarray) else i for i in self.part)
+        return values[part].copy()  # so that the memory of the whole can go
 
 
 def uniform(shape: tuple[int, ...], bound: float, dtype: Any = "float32", part: Any = None) -> Init:

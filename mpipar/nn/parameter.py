@@ -1,6 +1,7 @@
 """A tensor that is learned: drawn when its name is known, at home in a flat buffer."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from mpipar.arrays import xp
 from mpipar.errors import GraphError, ShapeError
 from mpipar.nn.init import Init
+from mpipar.nn.shard import Shard
 from mpipar.tensor import Tensor
 
 _slot = Tensor.data  # the slot that the property below stands before
@@ -17,16 +19,26 @@ class Parameter(Tensor):
     """A leaf with requires_grad=True.
 
     source: an array, or an Init whose values `draw` makes later; until then `data` raises
+    shard: which part of the parameter of this name it is, where ranks share that; None: all of it
     place: (Flat, start, stop) once `flatten` gave it a place there: data and grad are views
     Assigning `data` to a parameter that has a place writes into its buffer.
     errors: GraphError for the values of a parameter that was not drawn yet
     """
 
-    __slots__ = ("init", "place")
+    __slots__ = ("init", "place", "shard")
 
-    def __init__(self, source: Any, *, requires_grad: bool = True, name: str | None = None) -> None:
-        self.place = None
+    def __init__(
+        self,
+        source: Any,
+        *,
+        requires_grad: bool = True,
+        name: str | None = None,
+        shard: Shard | None = None,
+    ) -> None:
+        self.place, self.shard = None, shard
         self.init = source if isinstance(source, Init) else None
+        if self.init is not None and shard is not None:
+            self.init = replace(self.init, part=shard.part)
         if self.init is None:
             super().__init__(source, requires_grad=requires_grad, name=name)
             return
@@ -104,7 +116,10 @@ class Parameter(Tensor):
     def __deepcopy__(self, memo: dict[int, Any]) -> "Parameter":
         """The same values in memory of its own, without gradient, hooks or place."""
         fresh = Parameter(
-            self.data.copy() if self.drawn else self.init, requires_grad=self.requires_grad, name=self.name
+            self.data.copy() if self.drawn else self.init,
+            requires_grad=self.requires_grad,
+            name=self.name,
+            shard=self.shard,
         )
         fresh.init = self.init
         memo[id(self)] = fresh

@@ -1,5 +1,20 @@
 """Training on several ranks."""
 
 from mpipar.parallel.data import DataParallel
+from mpipar.parallel.mesh import Mesh, parse_mesh
+from mpipar.parallel.models import gpt, mlp, parts_of
+from mpipar.parallel.shards import (
+    cut,
+    global_grad_norm,
+    global_slices,
+    load_whole_state_dict,
+    whole,
+    whole_state_dict,
+)
+from mpipar.parallel.shares import balanced_seconds, measure_speeds, step_seconds
 
-__all__ = ["DataParallel"]
+__all__ = [
+    "DataParallel", "Mesh", "balanced_seconds", "cut", "global_grad_norm", "global_slices", "gpt",
+    "load_whole_state_dict", "measure_speeds", "mlp", "parse_mesh", "parts_of", "step_seconds",
+    "whole", "whole_state_dict",
+]  # fmt: skip

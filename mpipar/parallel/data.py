@@ -10,65 +10,65 @@ same optimizer step from then on. Equal initial values plus equal gradients keep
 bitwise equal, because every allreduce of ours ends bitwise equal on all ranks.
 
 Memory a rank: all parameters, gradients and optimizer states, as in a serial run.
-Messages a step: one allreduce a bucket, together 2 n (p-1)/p bytes sent by each rank with the
-ring, for n bytes of parameters.
-
-A bucket is a slice of the flat gradient buffer, so nothing is copied. Buckets are cut from the
-last parameter to the first, the order in which backward completes them.
+Messages a step: 2 n (p-1)/p bytes sent by each rank with the ring, for n bytes of parameters; in
+how many messages, and when, is what the strategies of buckets.py differ in.
 """
 
 import hashlib
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 
 from mpipar.arrays import to_host
 from mpipar.comm import Communicator
-from mpipar.errors import LayoutError
-from mpipar.nn import Flat, Module, flatten_by_dtype
-
-BUCKET_BYTES = 1 << 20  # large enough that latency does not count, small enough to overlap later
-
-
-class Bucket(NamedTuple):
-    """Parameters start..stop-1 of a Flat, summed by one allreduce."""
-
-    flat: Flat
-    start: int
-    stop: int
-
-    @property
-    def grad(self) -> Any:
-        """Their gradients: a view."""
-        return self.flat.bucket(self.start, self.stop)[1]
+from mpipar.errors import LayoutError, OptionError
+from mpipar.nn import Module, flatten_by_dtype
+from mpipar.parallel.buckets import BUCKET_BYTES, plan
+from mpipar.parallel.overlap import Overlap
 
 
 class DataParallel:
     """A replica of `model` on each rank of `comm`.
 
-        replica = DataParallel(model, world)
-        loss = cross_entropy(replica(x), y)        # the mean over this rank's samples
-        loss.backward()
-        replica.average_gradients(share)           # share: this rank's samples / the batch's
+        replica = DataParallel(model, world, "overlap")
+        with replica.averaging(share):             # share: this rank's samples / the batch's
+            loss = cross_entropy(replica(x), y)    # the mean over this rank's samples
+            loss.backward()
         optimizer.step()
+
+    Micro-batches: call backward for all but the last before `averaging`; that sends nothing. Each loss
+    counts by its part of this rank's samples, see data.micro_batches.
 
     The constructor makes the replicas equal by broadcasting rank 0's parameters, frozen ones too, and
     verifies it.
 
+    strategy: naive, flat, bucketed or overlap, see buckets.py
     bucket_bytes: the least size of a bucket
-    algorithm: of the allreduce
+    algorithm: of the allreduce; with overlap only the ring can be started
+    unused: what a parameter without a gradient is: an "error", or "zero" (on this rank; with overlap
+        its bucket and those behind it leave only after backward)
     errors: LayoutError where the ranks built different models, the model has no parameters, or one got
-        no gradient
+        no gradient; OptionError
     """
 
     def __init__(
-        self, model: Module, comm: Communicator, bucket_bytes: int = BUCKET_BYTES, algorithm: str = "auto"
+        self,
+        model: Module,
+        comm: Communicator,
+        strategy: str = "bucketed",
+        *,
+        bucket_bytes: int = BUCKET_BYTES,
+        algorithm: str = "auto",
+        unused: str = "error",
     ) -> None:
-        self.model, self.comm, self.algorithm = model, comm, algorithm
+        if unused not in ("error", "zero"):
+            raise OptionError(f"unused={unused!r} is unknown; choose error or zero")
+        self.model, self.comm, self.strategy = model, comm, strategy
+        self.algorithm, self.unused = algorithm, unused
         self._check_same_model()
         self.flats = flatten_by_dtype(model.parameters())
-        self.buckets = [bucket for flat in self.flats for bucket in cut_buckets(flat, bucket_bytes)]
+        self.buckets = plan(self.flats, strategy, bucket_bytes)
         with comm.scope("replicate"):
             for flat in self.flats:
                 comm.bcast(flat.data, root=0)
@@ -80,26 +80,40 @@ class DataParallel:
     def __call__(self, *inputs: Any) -> Any:
         return self.model(*inputs)
 
-    def average_gradients(self, share: float | None = None) -> None:
-        """Every rank's gradients ← the gradients of the mean over the global batch.
+    @contextmanager
+    def averaging(self, share: float | None = None):
+        """At its end, every rank's gradients are those of the mean over the global batch.
 
         share: this rank's samples over the global batch's, by default 1/size (equal parts); with
             0 this rank had no samples, and its gradients count as zero whatever they are
-        cost: one allreduce a bucket
+        cost: one allreduce a bucket; with strategy "overlap" started by the backward inside
         """
         share = 1 / self.comm.size if share is None else share
+        sums = None
+        if self.strategy == "overlap":
+            sums = Overlap(self.buckets, self.comm, share, self.algorithm)
+        with nullcontext() if sums is None else sums.during_backward():
+            yield
         if share > 0:
-            self._check_all_have_gradients()
+            self._look_for_missing()
         with self.comm.scope("average gradients"):
-            for bucket in self.buckets:
-                if share > 0:
-                    bucket.grad[...] *= share
-                else:
-                    bucket.grad[...] = 0
-                self.comm.allreduce(bucket.grad, algorithm=self.algorithm, out=bucket.grad)
+            if sums is None:
+                self._allreduce(share)
+            else:
+                sums.finish()
         for flat in self.flats:
             for p in flat.parameters:
                 p.grad = p.grad_buffer
+
+    def average_gradients(self, share: float | None = None) -> None:
+        """`averaging` after backward: nothing overlaps.   share, cost: as there"""
+        with self.averaging(share):
+            pass
+
+    def _allreduce(self, share: float) -> None:
+        for bucket in self.buckets:
+            bucket.weigh(share)
+            self.comm.allreduce(bucket.grad, algorithm=self.algorithm, out=bucket.grad)
 
     def verify(self) -> None:
         """Compare all ranks' parameters by their BLAKE2b digests.
@@ -136,26 +150,20 @@ class DataParallel:
                 "make its layers attributes of the module, or keep them in a ModuleList"
             )
 
-    def _check_all_have_gradients(self) -> None:
+    def _look_for_missing(self) -> None:
+        if self.unused == "zero":
+            for flat in self.flats:
+                flat.zero_missing()
+            return
         for name, p in self.model.named_parameters():
             if p.requires_grad and p.grad is None:
                 raise LayoutError(
-                    f"DataParallel: {name} has no gradient on rank {self.comm.rank}; call backward before "
-                    "average_gradients, and freeze what the loss does not use (requires_grad=False)"
+                    f"DataParallel: {name} has no gradient on rank {self.comm.rank}; call backward "
+                    "first, and freeze what the loss never uses (requires_grad=False), or pass unused='zero'"
                 )
 
     def _gather(self, mine: np.ndarray) -> np.ndarray:
         return self.comm.allgather(mine[None])
-
-
-def cut_buckets(flat: Flat, bucket_bytes: int) -> Iterator[Bucket]:
-    """From the last parameter to the first: each bucket ends once it has bucket_bytes."""
-    stop = start = len(flat.parameters)
-    while stop:
-        start -= 1
-        if start == 0 or flat.bucket(start, stop)[1].nbytes >= bucket_bytes:
-            yield Bucket(flat, start, stop)
-            stop = start
 
 
 def _digest(data: bytes) -> np.ndarray:

@@ -27,7 +27,7 @@ from mpipar.tensor.arithmetic import (
 from mpipar.tensor.attention import attention
 from mpipar.tensor.conv import conv2d
 from mpipar.tensor.dropout import dropout
-from mpipar.tensor.engine import Tensor, count_uses, no_grad
+from mpipar.tensor.engine import Tensor, between_operations, count_uses, no_grad
 from mpipar.tensor.gradcheck import gradcheck
 from mpipar.tensor.indexing import index
 from mpipar.tensor.join import concat, pad, stack
@@ -41,9 +41,9 @@ from mpipar.tensor.shape import astype, broadcast_to, permute, reshape, transpos
 from mpipar.tensor.softmax import log_softmax, softmax
 
 __all__ = [
-    "Tensor", "abs", "add", "astype", "attention", "avg_pool2d", "broadcast_to", "concat", "conv2d",
-    "count_uses", "cross_entropy", "div", "dropout", "embedding", "exp", "gelu", "gradcheck", "index",
-    "layer_norm", "linear", "log", "log_softmax", "matmul", "max", "max_pool2d", "maximum", "mean",
-    "mse", "mul", "neg", "no_grad", "pad", "permute", "pow", "relu", "reshape", "rms_norm", "sigmoid",
-    "softmax", "sqrt", "stack", "sub", "sum", "tanh", "transpose", "var", "where",
+    "Tensor", "abs", "add", "astype", "attention", "avg_pool2d", "between_operations", "broadcast_to",
+    "concat", "conv2d", "count_uses", "cross_entropy", "div", "dropout", "embedding", "exp", "gelu",
+    "gradcheck", "index", "layer_norm", "linear", "log", "log_softmax", "matmul", "max", "max_pool2d",
+    "maximum", "mean", "mse", "mul", "neg", "no_grad", "pad", "permute", "pow", "relu", "reshape",
+    "rms_norm", "sigmoid", "softmax", "sqrt", "stack", "sub", "sum", "tanh", "transpose", "var", "where",
 ]  # fmt: skip

@@ -34,8 +34,7 @@ Vjp = Callable[[Any], tuple[Any, ...]]  # may hold None for a parent without req
 
 # a context variable and not a global: virtual ranks share a process, each has its own context
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
-
-
+_between: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("between", default=())
 _computed = count(1)  # numbers operations in the order of the program
 
 
@@ -47,6 +46,16 @@ def no_grad():
         yield
     finally:
         _recording.reset(token)
+
+
+@contextmanager
+def between_operations(call: Callable[[], None]):
+    """Inside, backward calls call() after each operation, so that it can do something beside."""
+    token = _between.set((*_between.get(), call))
+    try:
+        yield
+    finally:
+        _between.reset(token)
 
 
 class Tensor:
@@ -172,6 +181,8 @@ class Tensor:
                     parent._accumulate(pending.pop(key))
                 else:
                     heappush(ready, (-parent.order, parent))
+            for call in _between.get():
+                call()
 
     def _seed(self, grad: Any) -> Any:
         if not self.requires_grad:

@@ -1,12 +1,13 @@
 """What happened: events, one append-only file a rank, and reading them back."""
 
-from mpipar.trace.event import COLLECTIVES, FORMAT, Event, Footer, Group, Header
+from mpipar.trace.event import COLLECTIVES, FORMAT, STARTED, Event, Footer, Group, Header
 from mpipar.trace.recorder import Recorder, call_site, prepare_folder, site_of
 from mpipar.trace.store import RankTrace, Trace, collective_calls, pair_messages, read
 
 __all__ = [
     "COLLECTIVES",
     "FORMAT",
+    "STARTED",
     "Event",
     "Footer",
     "Group",

@@ -7,6 +7,8 @@ a reader needs no translation to draw an arrow.
 What `op` may be:
   send recv isend irecv      one message; start is the post, end its completion
   wait                       a request being waited for; `parent` is the request's event
+  iallreduce                 a collective from its start to its end; a wait whose `parent` it is
+                             tells how long it blocked the rank
   allreduce bcast ...        a collective; its messages name it as their `parent`
   copy                       bytes moved beside a message; `algorithm` says which way
   scope                      a named stretch of the program, `scope` is its path
@@ -16,7 +18,8 @@ import msgspec
 
 FORMAT = 1  # raised when a reader of the older format would misread
 
-COLLECTIVES = frozenset(
+STARTED = frozenset({"iallreduce"})  # collectives that block a rank only in a wait
+COLLECTIVES = STARTED | frozenset(
     "bcast reduce allreduce reduce_scatter allgather gather scatter alltoall scan barrier split".split()
 )
 

@@ -95,21 +95,39 @@ def pair_messages(trace: Trace) -> list[tuple[int, Event, int, Event]]:
     """Match every send with its receive: (sender, send, receiver, receive).
 
     MPI keeps the order of messages between two ranks with one tag on one communicator, so the
-    k-th send matches the k-th receive. A message without a partner is left out.
+    k-th send matches the k-th receive; inside collectives, of the same one. A message without a
+    partner is left out.
     """
+    number = _numbers(trace)
     queues: dict[tuple, list[Event]] = defaultdict(list)
     for rank, event in trace.events():
         if event.op in ("send", "isend"):
-            queues[event.comm, rank, event.peer, event.tag, event.parent >= 0].append(event)
+            call = number.get((rank, event.parent), -1)
+            queues[event.comm, rank, event.peer, event.tag, call].append(event)
     taken: dict[tuple, int] = defaultdict(int)
     pairs = []
     for rank, event in trace.events():
         if event.op in ("recv", "irecv"):
-            key = (event.comm, event.peer, rank, event.tag, event.parent >= 0)
+            key = (event.comm, event.peer, rank, event.tag, number.get((rank, event.parent), -1))
             if taken[key] < len(queues[key]):
                 pairs.append((event.peer, queues[key][taken[key]], rank, event))
                 taken[key] += 1
     return pairs
+
+
+def _numbers(trace: Trace) -> dict[tuple[int, int], int]:
+    """(rank, seq) of a collective -> which one of its communicator it is, also of one that never ended."""
+    number: dict[tuple[int, int], int] = {}
+    for rank, of in trace.ranks.items():
+        found: dict[str, set[int]] = defaultdict(set)
+        for event in of.events:
+            if event.op in COLLECTIVES:
+                found[event.comm].add(event.seq)
+            elif event.op in ("send", "recv", "isend", "irecv") and event.parent >= 0:
+                found[event.comm].add(event.parent)
+        for seqs in found.values():
+            number |= {(rank, seq): k for k, seq in enumerate(sorted(seqs))}
+    return number
 
 
 def collective_calls(trace: Trace) -> dict[tuple[str, int], dict[int, Event]]:

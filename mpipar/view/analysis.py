@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from mpipar.cost import busiest_rank_bytes
-from mpipar.trace import COLLECTIVES, Event, Trace, collective_calls
+from mpipar.trace import COLLECTIVES, STARTED, Event, Trace, collective_calls
 
 MESSAGES = ("send", "recv", "isend", "irecv")
 
@@ -24,7 +24,7 @@ class Kind:
     calls: int = 0  # of a collective: counted once, not once a rank
     messages: int = 0
     bytes: int = 0  # sent
-    nanoseconds: Fraction = Fraction(0)  # a rank, averaged
+    nanoseconds: Fraction = Fraction(0)  # a rank, averaged; of a started collective: in waits for it
     busiest: int = 0  # the most bytes that one rank sent or received: in a call, summed over the calls
     bound: Fraction = Fraction(0)  # the least that `busiest` can be; 0 where there is no bound
     seen: bool = True  # False for MPI's own collectives, whose messages we do not see
@@ -57,9 +57,9 @@ def kinds(trace: Trace) -> list[Kind]:
             if name is None:
                 continue
             kind = found.setdefault(name, Kind(name))
-            if event.parent not in collectives:  # a hop's time is its collective's
+            if _blocks(event, collectives):
                 kind.nanoseconds += Fraction(event.end - event.start, max(len(trace.ranks), 1))
-            if event.op not in COLLECTIVES:
+            if event.op not in COLLECTIVES and event.op != "wait":
                 _count_message(kind, event, rank, ports[name, call_of.get((rank, event.parent))])
     for (name, _), by_port in ports.items():
         found[name].busiest += max(by_port.values(), default=0)
@@ -69,16 +69,23 @@ def kinds(trace: Trace) -> list[Kind]:
     return sorted(found.values(), key=lambda kind: (-kind.bytes, kind.name))
 
 
+def _blocks(event: Event, collectives: dict[int, Event]) -> bool:
+    """Whether its time counts: a hop's is its collective's, a started collective's is that of its wait."""
+    return event.op == "wait" or (event.parent not in collectives and event.op not in STARTED)
+
+
 def _kind(event: Event, collectives: dict[int, Event]) -> str | None:
     if event.op in COLLECTIVES:
         return f"{event.op} {event.algorithm}"
     if event.op == "copy":
         return f"copy {event.algorithm}"
+    parent = collectives.get(event.parent)
+    if event.op == "wait" and parent is not None:
+        return f"{parent.op} {parent.algorithm}"
     if event.op not in MESSAGES:
         return None
     if event.parent < 0:
         return "send, recv" if event.op in ("send", "recv") else "isend, irecv"
-    parent = collectives.get(event.parent)
     # a killed rank leaves hops whose collective never ended
     return "unfinished collective" if parent is None else f"{parent.op} {parent.algorithm}"
 

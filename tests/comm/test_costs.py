@@ -1,41 +1,16 @@
 """Every algorithm's messages, bytes and rounds, counted in its trace, equal its formula."""
 
-import shutil
-import tempfile
-from pathlib import Path
-
 import numpy as np
 from ranks import ranks
+from traced import traced
 
 from mpipar.arrays import asarray
-from mpipar.comm import Communicator
 from mpipar.comm.collectives import ALGORITHMS
 from mpipar.comm.collectives.hierarchical import members
-from mpipar.trace import Recorder, prepare_folder, read
 from mpipar.view.rounds import calls
 
 LONG = 16384 * 2 + 5  # elements; several segments
 DTYPE = np.int16
-
-
-def traced(world, run, nodes=None):
-    """The trace of run(comm), on rank 0; None on the others. comm has world's ranks."""
-    name = np.zeros(256, np.uint8)
-    if world.rank == 0:
-        folder = tempfile.mkdtemp()
-        prepare_folder(folder, {"size": world.size})
-        name[: len(folder)] = np.frombuffer(folder.encode(), np.uint8)
-    folder = Path(world.bcast(name, algorithm="linear").tobytes().rstrip(b"\0").decode())
-    transport = world._transport.duplicate()
-    recorder = Recorder(folder, world.rank, world.size, clock=transport.now, flush_seconds=None)
-    run(Communicator(transport, recorder, nodes=nodes))
-    recorder.close()
-    world.barrier()
-    if world.rank > 0:
-        return None
-    trace = read(folder)
-    shutil.rmtree(folder)
-    return trace
 
 
 def call(comm, operation, algorithm, n, root):
@@ -45,6 +20,8 @@ def call(comm, operation, algorithm, n, root):
     part = np.array_split(np.ones(n, DTYPE), comm.size)[comm.rank]
     if operation == "barrier":
         comm.barrier(algorithm)
+    elif operation == "iallreduce":
+        comm.iallreduce(x, algorithm=algorithm).wait()
     elif operation == "bcast":
         comm.bcast(x, root, algorithm)
     elif operation == "scatter":

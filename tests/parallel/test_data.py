@@ -1,13 +1,16 @@
 """Data parallel training against its serial twin, and the mistakes it names."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from ranks import ranks
 
 import mpipar as mp
 from mpipar.arrays import asarray, to_host
-from mpipar.errors import LayoutError
-from mpipar.parallel.data import DataParallel, cut_buckets
+from mpipar.errors import LayoutError, OptionError
+from mpipar.parallel.buckets import STRATEGIES, cut_buckets
+from mpipar.parallel.data import DataParallel
 from mpipar.tensor import cross_entropy
 
 WIDTHS = [12, 16, 8, 5]
@@ -19,37 +22,71 @@ def build(seed=0, dtype=np.float64):
     return mp.nn.MLP(WIDTHS, seed=seed, dtype=dtype)
 
 
-def train(model, rank, size, average, batch_size, steps_of=3):
-    """A few epochs; returns the sum of weighted losses of this rank."""
+def train(model, rank, size, averaging, batch_size, weights=None, parts=1):
+    """Two epochs; returns the sum of weighted losses of this rank."""
     optimizer = mp.optim.AdamW(model.parameters(), lr=1e-2)
-    sampler = mp.data.DistributedSampler(len(X), rank, size, batch_size, seed=1)
+    sampler = mp.data.DistributedSampler(len(X), rank, size, batch_size, seed=1, weights=weights)
     total = 0.0
-    for epoch in range(steps_of):
+
+    def backward(part, share):
+        if not len(part.y):
+            return 0.0
+        loss = cross_entropy(model(mp.Tensor(part.x)), part.y) * part.weight
+        loss.backward()
+        return loss.item() * share
+
+    for epoch in range(2):
         sampler.set_epoch(epoch)
-        for x, y, share, _ in mp.data.Loader(X, Y, sampler):
+        for batch in mp.data.Loader(X, Y, sampler):
             optimizer.zero_grad()
-            if share:
-                loss = cross_entropy(model(mp.Tensor(x)), y)
-                loss.backward()
-                total += loss.item() * share
-            average(share)
+            *early, last = mp.data.micro_batches(batch, parts)
+            for part in early:
+                total += backward(part, batch.share)
+            with averaging(batch.share):
+                total += backward(last, batch.share)
             optimizer.step()
     return total
 
 
 @ranks(1, 2, 3, 4)
 def test_training_equals_the_serial_twin(world):
-    """Also with a last batch of 1 sample, which leaves all ranks but one without any."""
-    for batch_size in (46, 15, 9):
+    """Every strategy, also with a last batch of 1 sample, which leaves all ranks but one without any;
+    with unequal parts, one of them empty; and with micro-batches, some of them empty."""
+    unequal = [0.0, 3.0, 1.0, 1.5][: world.size] if world.size > 1 else [1.0]
+    for batch_size, weights, parts in ((46, None, 1), (15, unequal, 3), (9, None, 4)):
         serial = build()
-        expected = train(serial, 0, 1, lambda share: None, batch_size)
+        expected = train(serial, 0, 1, lambda share: nullcontext(), batch_size)
+        for strategy in STRATEGIES:
+            model = build()
+            replica = DataParallel(model, world, strategy, bucket_bytes=600)
+            total = train(model, world.rank, world.size, replica.averaging, batch_size, weights, parts)
+            np.testing.assert_allclose(world.allreduce(np.array([total]))[0], expected, rtol=1e-12)
+            same_parameters(model, serial, strategy)
+            replica.verify()
+
+
+def same_parameters(model, serial, strategy):
+    for (name, p), q in zip(model.named_parameters(), serial.parameters(), strict=True):
+        np.testing.assert_allclose(p.numpy(), q.numpy(), rtol=1e-9, atol=1e-12, err_msg=f"{name}, {strategy}")
+
+
+@ranks(1, 2, 3, 4)
+def test_average_gradients_after_backward_does_the_same(world):
+    gradients = []
+    for strategy in STRATEGIES:
         model = build()
-        replica = DataParallel(model, world, bucket_bytes=600)
-        total = train(model, world.rank, world.size, replica.average_gradients, batch_size)
-        np.testing.assert_allclose(world.allreduce(np.array([total]))[0], expected, rtol=1e-12)
-        for (name, p), q in zip(model.named_parameters(), serial.parameters(), strict=True):
-            np.testing.assert_allclose(p.numpy(), q.numpy(), rtol=1e-10, atol=1e-13, err_msg=name)
-        replica.verify()
+        replica = DataParallel(model, world, strategy, bucket_bytes=600, algorithm="ring")
+        mine = slice(world.rank, None, world.size)
+        cross_entropy(replica(mp.Tensor(X[mine])), asarray(Y[mine])).backward()
+        replica.average_gradients(len(Y[mine]) / len(Y))
+        gradients.append([to_host(p.grad) for p in model.parameters()])
+    serial = build()
+    cross_entropy(serial(mp.Tensor(X)), asarray(Y)).backward()
+    for some in gradients:
+        for grad, p in zip(some, serial.parameters(), strict=True):
+            np.testing.assert_allclose(grad, to_host(p.grad), rtol=1e-10, atol=1e-13)
+    bucketed, overlap = gradients[2:]
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(bucketed, overlap, strict=True))
 
 
 @ranks(2, 3)
@@ -100,6 +137,55 @@ def test_a_missing_gradient_is_named(world):
     replica = DataParallel(model, world)
     with pytest.raises(LayoutError, match=rf"0\.weight has no gradient on rank {world.rank}; call backward"):
         replica.average_gradients()
+
+
+class TiedAndUnused(mp.nn.Module):
+    """w is used twice, the second time first in backward; `never` not at all, `rank0` on rank 0 only."""
+
+    def __init__(self):
+        super().__init__()
+        draw = np.random.default_rng(3)
+        for name in ("w", "never", "rank0", "last"):
+            setattr(self, name, mp.nn.Parameter(draw.standard_normal((4, 4))))
+        self.tied = self.w
+
+    def __call__(self, x, rank):
+        x = x @ self.w
+        x = x @ self.rank0 if rank == 0 else x
+        return ((x @ self.last).tanh() @ self.tied).sum()
+
+
+@ranks(1, 2, 3, 4)
+def test_tied_and_unused_parameters(world):
+    x = np.random.default_rng(5).standard_normal((world.size, 3, 4))
+    wanted = TiedAndUnused()
+    for rank in range(world.size):
+        wanted(mp.Tensor(x[rank]), rank).backward()
+    for strategy in STRATEGIES:
+        model = TiedAndUnused()
+        replica = DataParallel(model, world, strategy, bucket_bytes=1, unused="zero")
+        assert sum(len(flat) for flat in replica.flats) == 4 * 16  # the tied one once
+        for flat in replica.flats:
+            flat.grad[...] = np.nan  # what no backward has written must not count
+        with replica.averaging(share=1):
+            replica(mp.Tensor(x[world.rank]), world.rank).backward()
+        for (name, p), q in zip(model.named_parameters(), wanted.parameters(), strict=True):
+            expected = np.zeros((4, 4)) if q.grad is None else to_host(q.grad)
+            np.testing.assert_allclose(to_host(p.grad), expected, rtol=1e-12, err_msg=f"{name} {strategy}")
+        strict = DataParallel(TiedAndUnused(), world, strategy)
+        if world.size == 1:
+            with pytest.raises(LayoutError, match="never has no gradient on rank 0"), strict.averaging(1):
+                strict(mp.Tensor(x[0]), 0).backward()
+
+
+def test_options_that_do_not_exist():
+    def run(world):
+        with pytest.raises(OptionError, match="strategy='fast' is unknown; choose one of naive, flat, bucke"):
+            DataParallel(build(), world, "fast")
+        with pytest.raises(OptionError, match="unused='ignore' is unknown; choose error or zero"):
+            DataParallel(build(), world, unused="ignore")
+
+    mp.virtual.run(run, 1)
 
 
 @ranks(2)

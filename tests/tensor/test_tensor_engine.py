@@ -9,7 +9,7 @@ import pytest
 
 from mpipar.arrays import asarray, to_host, xp
 from mpipar.errors import DTypeError, GraphError, ShapeError
-from mpipar.tensor import Tensor, linear, no_grad, relu
+from mpipar.tensor import Tensor, between_operations, linear, no_grad, relu
 
 
 def leaf(*values, dtype="float32", name=None):
@@ -270,3 +270,19 @@ def test_operators_and_methods_are_the_operations():
         assert isinstance(y, Tensor) and y.requires_grad, expression
         np.testing.assert_allclose(y.numpy(), value, rtol=1e-6, err_msg=expression)
     assert [row.shape for row in x] == [(3,), (3,)]
+
+
+def test_between_operations_something_else_can_be_done():
+    """Once after each of the three operations of a backward, and never outside of the block."""
+    x, said = Tensor(np.ones(3), requires_grad=True), []
+
+    def loss():
+        return ((x * x) + x).sum()
+
+    with between_operations(lambda: said.append("outer")):
+        with between_operations(lambda: said.append("inner")):
+            loss().backward()
+        assert said == ["outer", "inner"] * 3
+        loss().backward()
+    loss().backward()
+    assert said == ["outer", "inner"] * 3 + ["outer"] * 3

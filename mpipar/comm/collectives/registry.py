@@ -19,6 +19,7 @@ from mpipar.comm.collectives import (
     scan,
     segmented_ring,
     shared,
+    started_ring,
     subtree,
     tree,
     van_de_geijn,
@@ -27,7 +28,10 @@ from mpipar.comm.collectives.cost import Cost
 
 
 class Algorithm(NamedTuple):
-    """run: the algorithm;   cost: (n, p, r, root) -> Cost;   auto: whether "auto" may choose it"""
+    """run: the algorithm, or its steps;   cost: (n, p, r, root) -> Cost
+
+    auto: whether "auto" may choose it
+    """
 
     run: Callable[..., None]
     cost: Callable[..., Cost]
@@ -65,6 +69,7 @@ ALGORITHMS: dict[str, dict[str, Algorithm]] = {
         ),
         "shared": Algorithm(shared.shared_allreduce, shared.shared_allreduce_cost, auto=False),
     },
+    "iallreduce": {"ring": Algorithm(started_ring.ring_allreduce_steps, ring.ring_allreduce_cost)},
     "reduce_scatter": {
         "ring": Algorithm(ring.ring_reduce_scatter, ring.ring_reduce_scatter_cost),
         "recursive_halving": Algorithm(
