@@ -4,7 +4,8 @@ from mpipar.schedule.actions import Action, Schedule
 from mpipar.schedule.build import SCHEDULES, build, micro_batch_size
 from mpipar.schedule.check import Fault, check, find_fault, peaks
 from mpipar.schedule.draw import draw_fault, draw_text
-from mpipar.schedule.lowering import Message, Step, blocking_cycle, lower
+from mpipar.schedule.given import schedule_for
+from mpipar.schedule.lowering import Message, Step, blocking_cycle, lower, messages_of
 from mpipar.schedule.partition import by_count, by_hand, by_weight
 from mpipar.schedule.svg import draw_svg
 from mpipar.schedule.table import as_csv, as_text, parse, read
@@ -33,10 +34,12 @@ __all__ = [
     "draw_text",
     "find_fault",
     "lower",
+    "messages_of",
     "micro_batch_size",
     "parse",
     "peaks",
     "read",
+    "schedule_for",
     "timeline",
     "unit_times",
 ]

@@ -48,7 +48,7 @@ def lower(schedule: Schedule, ahead: int = 1) -> list[list[Step]]:
     check(schedule)
     programs = []
     for row in schedule.rows:
-        ends = [_messages(action, schedule) for action in row]  # what each receives and sends
+        ends = [messages_of(action, schedule) for action in row]  # what each receives and sends
         program: list[Step] = [m for received, _ in ends[:ahead] for m in received]
         for place, action in enumerate(row):
             soon = [m for received, _ in ends[place + ahead : place + ahead + 1] for m in received]
@@ -58,7 +58,7 @@ def lower(schedule: Schedule, ahead: int = 1) -> list[list[Step]]:
     return programs
 
 
-def _messages(action: Action, schedule: Schedule) -> tuple[list[Message], list[Message]]:
+def messages_of(action: Action, schedule: Schedule) -> tuple[list[Message], list[Message]]:
     """What an action receives and what it sends: none or one each."""
     stage, kind, micro = action
     if kind == "W":
