@@ -66,5 +66,9 @@ class TraceError(MpiparError, ValueError):
     """A trace folder that is missing, foreign or damaged."""
 
 
+class CheckpointError(MpiparError, ValueError):
+    """A checkpoint that is missing, foreign, damaged, of another model, or that could not be written."""
+
+
 class OptionError(MpiparError, ValueError):
     """A setting or argument outside what is offered."""

@@ -15,6 +15,8 @@ QUICK = {  # arguments that keep a test short
     "03_ring_allreduce": [],
     "04_data_parallel": ["--epochs", "2"],
     "05_collectives": ["--repeats", "2", "--virtual", "16"],
+    "09_pipeline": ["--milliseconds", "0.2"],
+    "10_zero": ["--steps", "3"],
 }
 
 
@@ -203,3 +205,39 @@ def test_a_wrong_argument_is_reported_once(tmp_path):
 def test_without_a_trace_it_says_so(tmp_path):
     output = run("01_gradients", 2, "0", "--weights", "10")
     assert "no trace was recorded" in output
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_the_bubbles_of_virtual_ranks_are_those_by_the_formulas(size):
+    """(P-1)/(m+P-1) of GPipe and 1F1B; of ZB-H1 P-1 of 3m+P-1 units, all of F, I, W one unit."""
+    finished = run_python(
+        ["-m", "mpipar.cli", "sim", "-n", str(size), str(FOLDER / "09_pipeline.py"), "--trace", "0"]
+    )
+    assert finished.returncode == 0, finished.stderr
+    rows = re.findall(r"(gpipe|1f1b|zb-h1|mine) +([\d.]+)% +([\d.]+)% +(\d+)", finished.stdout)
+    by_hand = {"gpipe": (8 + size - 1, 8), "1f1b": (8 + size - 1, size), "zb-h1": (24 + size - 1, size)}
+    for name, predicted, measured, held in rows[:3]:
+        units, most = by_hand[name]
+        assert float(predicted) == pytest.approx(100 * (size - 1) / units, abs=0.06)
+        assert abs(float(measured) - float(predicted)) < 0.5 and int(held) == most
+    assert [name for name, *_ in rows] == [*by_hand, "mine"]
+    assert "all schedules have one loss: yes" in finished.stdout
+
+
+@pytest.mark.parametrize(("optimizer", "k"), [("AdamW", 2), ("SGD", 0)])
+def test_zero_keeps_and_sends_what_the_closed_forms_say(tmp_path, optimizer, k):
+    """4Ψ = 536,688 bytes, which 4 ranks can share; the largest of the layers has 240 · 241 numbers."""
+    script = [str(FOLDER / "10_zero.py"), "--trace", str(tmp_path / "trace"), "--optimizer", optimizer]
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", "4", *script, "--steps", "2"])
+    assert finished.returncode == 0, finished.stderr
+    whole, room = 536_688, 4 * 240 * 241
+    kept = [(2 + k) * whole, (2 + k / 4) * whole, (1 + (1 + k) / 4) * whole, (2 + k) / 4 * whole + room]
+    text = finished.stdout.replace(",", "")
+    rows = re.findall(r"^\[0\] +([0-3])(?: +\d+){4} +(\d+) +(\d+) +[\d.]+ *$", text, re.M)
+    assert [(int(stage), int(one), int(two)) for stage, one, two in rows] == [
+        (stage, n, n) for stage, n in enumerate(kept)
+    ]
+    sent = re.findall(r"stage ([0-3]) +predicted +(\d+) +sent +(\d+)", text)
+    by_hand = [2 * whole * 3 // 4] * 3 + [3 * whole * 3 // 4]
+    assert [(int(one), int(two)) for _, one, two in sent] == [(n, n) for n in by_hand]
+    assert "all stages have the losses of stage 0: yes" in finished.stdout

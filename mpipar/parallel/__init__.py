@@ -1,8 +1,10 @@
 """Training on several ranks."""
 
 from mpipar.parallel.data import DataParallel
+from mpipar.parallel.layer_times import layer_seconds
 from mpipar.parallel.mesh import Mesh, parse_mesh
 from mpipar.parallel.models import gpt, mlp, parts_of
+from mpipar.parallel.pipeline import Pipeline
 from mpipar.parallel.shards import (
     cut,
     global_grad_norm,
@@ -12,9 +14,10 @@ from mpipar.parallel.shards import (
     whole_state_dict,
 )
 from mpipar.parallel.shares import balanced_seconds, measure_speeds, step_seconds
+from mpipar.parallel.zero import ZeRO
 
 __all__ = [
-    "DataParallel", "Mesh", "balanced_seconds", "cut", "global_grad_norm", "global_slices", "gpt",
-    "load_whole_state_dict", "measure_speeds", "mlp", "parse_mesh", "parts_of", "step_seconds",
-    "whole", "whole_state_dict",
+    "DataParallel", "Mesh", "Pipeline", "ZeRO", "balanced_seconds", "cut", "global_grad_norm",
+    "global_slices", "gpt", "layer_seconds", "load_whole_state_dict", "measure_speeds", "mlp", "parse_mesh",
+    "parts_of", "step_seconds", "whole", "whole_state_dict",
 ]  # fmt: skip
