@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ranks import run_python, run_ranks
 
@@ -15,6 +16,9 @@ QUICK = {  # arguments that keep a test short
     "03_ring_allreduce": [],
     "04_data_parallel": ["--epochs", "2"],
     "05_collectives": ["--repeats", "2", "--virtual", "16"],
+    "06_reading_traces": ["--steps", "3"],
+    "07_tensor_parallel": [],
+    "08_mesh": ["--steps", "4"],
     "09_pipeline": ["--milliseconds", "0.2"],
     "10_zero": ["--steps", "3"],
 }
@@ -196,6 +200,50 @@ def test_a_run_within_a_run_leaves_its_trace_alone(tmp_path):
     assert read(trace).size == 3 and read(trace).problems == []
 
 
+@pytest.mark.parametrize("size", [2, 4])
+def test_the_analysis_finds_the_injected_faults_also_on_real_ranks(size, tmp_path):
+    output = run("06_reading_traces", size, tmp_path / "trace")
+    assert "these are the injected faults: yes\n" in output
+    assert "C: unneeded: 8 times bcast\n" in output
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_culprits_are_drawn_by_lot_and_found(seed, tmp_path):
+    script = [str(FOLDER / "06_reading_traces.py"), "--seed", str(seed), "--trace", str(tmp_path / "t")]
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", "5", *script])
+    assert "these are the injected faults: yes" in finished.stdout, finished.stderr
+    found = re.search(r"the others wait for rank (\d)\s.*waits for rank (\d) to send", finished.stdout, re.S)
+    lot = np.random.default_rng([seed, 5])
+    assert [int(rank) for rank in found.groups()] == [lot.integers(5), lot.integers(1, 5)]
+    losses = re.findall(r"last loss (\d\.\d+)", finished.stdout)
+    assert len(losses) == 3 and len(set(losses)) == 1
+
+
+def test_the_answers_can_be_kept_back(tmp_path):
+    script = [
+        str(FOLDER / "06_reading_traces.py"),
+        "--no-answers",
+        "--steps",
+        "2",
+        "--trace",
+        str(tmp_path / "t"),
+    ]
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", "3", *script])
+    assert "Find the faults:" in finished.stdout, finished.stderr
+    assert "unneeded" not in finished.stdout and "injected" not in finished.stdout
+
+
+def test_each_fault_can_be_chosen_alone(tmp_path):
+    """The time of a step by hand: 4 ms to compute, 8 ms to log; slow adds 8 ms, late adds 8 ms."""
+    took = {}
+    for fault in ("none", "slow", "late", "extra"):
+        script = [str(FOLDER / "06_reading_traces.py"), "--fault", fault, "--trace", "0"]
+        finished = run_python(["-m", "mpipar.cli", "sim", "-n", "3", *script])
+        assert finished.returncode == 0, finished.stderr
+        took[fault] = [round(float(ms) / 8) for ms in re.findall(r", ([\d.]+) ms", finished.stdout)]
+    assert took == {"none": [12, 12, 12], "slow": [20, 12, 12], "late": [12, 20, 12], "extra": [12, 12, 12]}
+
+
 def test_a_wrong_argument_is_reported_once(tmp_path):
     finished = run_ranks(3, [str(FOLDER / "04_data_parallel.py"), "--epochs", "many"])
     assert finished.returncode != 0
@@ -241,3 +289,34 @@ def test_zero_keeps_and_sends_what_the_closed_forms_say(tmp_path, optimizer, k):
     by_hand = [2 * whole * 3 // 4] * 3 + [3 * whole * 3 // 4]
     assert [(int(one), int(two)) for _, one, two in sent] == [(n, n) for n in by_hand]
     assert "all stages have the losses of stage 0: yes" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("mistake", "verdict"),
+    [
+        ("none", r"equal \(largest relative difference \S+e-1[4-7] in "),
+        ("bias", r"the output of b in step 1, on ranks 0, 1, 2, by .* the bias \(it is added 3 times"),
+        ("conjugate", r"the gradient of b\.weight in step 1, .* not reduced \(each tp rank has its own part"),
+    ],
+)
+def test_a_layer_of_ones_own_is_certified_and_its_mistake_named(mistake, verdict):
+    script = [str(FOLDER / "07_tensor_parallel.py"), "--trace", "0", "--mistake", mistake]
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", "3", *script])
+    assert finished.returncode == 0, finished.stderr
+    said = " ".join(line.removeprefix("[0]").strip() for line in finished.stdout.splitlines())
+    assert re.search(verdict, said), said
+    assert said.count("wrong by") == len(re.findall(r"without a message +wrong by", said)) == 2
+
+
+@pytest.mark.parametrize("sequence", [False, True])
+def test_the_mesh_predicts_its_messages_learns_and_is_certified(sequence, tmp_path):
+    flag = ["--sequence"] if sequence else ["--no-sequence"]
+    script = [str(FOLDER / "08_mesh.py"), "--trace", str(tmp_path / "trace"), *flag]
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", "4", *script])
+    assert finished.returncode == 0, finished.stderr
+    output = finished.stdout
+    losses = [float(number) for number in re.findall(r"loss (\d\.\d+)", output)]
+    assert losses[-1] < losses[0] - 0.2
+    assert "along dp: 1 collective a step" in output
+    assert ("along tp: 13 collectives a step" in output) != sequence
+    assert "dp=2 × tp=2 against one rank alone: equal (largest relative difference" in output

@@ -73,14 +73,13 @@ def train(model, optimizer, loader, average, after_epoch):
         loader.set_epoch(epoch)
         total = 0.0
         for step, batch in enumerate(loader, epoch * len(loader)):
-            optimizer.zero_grad()
-            with world.scope("forward and backward", step):
+            with world.scope("step", step):  # inside, modules, backward and optimizer name themselves
+                optimizer.zero_grad()
                 if len(batch.y):  # with very many ranks, a short last batch leaves some without
                     loss = cross_entropy(model(mp.Tensor(batch.x)), batch.y)
                     loss.backward()
                     total += loss.item() * len(batch.y)
-            average(batch.share)
-            with world.scope("optimizer", step):
+                average(batch.share)
                 optimizer.step()
         after_epoch(total)
 

@@ -4,21 +4,17 @@ The program of legs.py is launched with checking off and on in turn, several tim
 of a pair see about the same machine, so each pair gives a difference, and their median counts.
 """
 
-import json
 import statistics
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from mpipar.comm import find_launcher
-from mpipar.errors import LaunchError
+from mpipar.bench.launch import launch
 
 TARGETS = {"leg": 1.5e-6, "allreduce": 3e-6}  # s that checking may add
 NAMES = {"leg": "point-to-point leg, 8 B", "allreduce": "allreduce, 8 B"}
-LIMIT = 120  # s for one launch
 
 
 def measure(
@@ -33,7 +29,7 @@ def measure(
     found = []
     for number in range(pairs):
         order = ("off", "watch") if number % 2 == 0 else ("watch", "off")
-        found.append({check: _launch(check, batches, calls) for check in order})
+        found.append({check: _run(check, batches, calls) for check in order})
         after_pair()
     summary = {what: _compare(what, found) for what in TARGETS}
     return {"ranks": 2, "batches": batches, "calls": calls, "pairs": found, "summary": summary}
@@ -52,26 +48,8 @@ def _compare(what: str, pairs: list[dict[str, dict]]) -> dict[str, float]:
     }
 
 
-def _launch(check: str, batches: int, calls: int) -> dict[str, list[float]]:
-    launcher = find_launcher()
-    command = launcher.command(2, ["-m", "mpipar.bench.legs", str(batches), str(calls)])
-    environment = launcher.environment(MPIPAR_CHECK=check, MPIPAR_TRACE="0")
-    try:
-        run = subprocess.run(
-            command,
-            check=False,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            timeout=LIMIT,
-        )
-    except subprocess.TimeoutExpired:
-        raise LaunchError(f"bench: two ranks took more than {LIMIT} s; give fewer --pairs") from None
-    if run.returncode:
-        said = (run.stderr.strip().splitlines() or ["nothing"])[0]
-        raise LaunchError(f"bench: mpirun ended with {run.returncode} and said {said!r}; run mpipar doctor")
-    return json.loads(run.stdout.strip().splitlines()[-1])
+def _run(check: str, batches: int, calls: int) -> dict[str, list[float]]:
+    return launch("mpipar.bench.legs", batches, calls, MPIPAR_CHECK=check, MPIPAR_TRACE="0")
 
 
 def table(result: dict[str, Any]) -> Table:

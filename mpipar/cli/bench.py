@@ -26,6 +26,21 @@ def bench_checks(
     _bench("checks", checks.table, checks.measure(pairs, batches, calls), as_json, save)
 
 
+@app.command("trace")
+def bench_trace(
+    jobs: Annotated[int, typer.Option(min=1, help="Jobs of two ranks.")] = 5,
+    batches: Annotated[int, typer.Option(min=1, help="Batches of a job, the fastest of which counts.")] = 30,
+    calls: Annotated[int, typer.Option(min=1, help="Calls of a batch.")] = 500,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of a job, with and without.")] = 50,
+    as_json: Json = False,
+    save: Save = False,
+) -> None:
+    """What recording a trace adds to a message, a scope and a training step."""
+    from mpipar.bench import trace
+
+    _bench("trace", trace.table, trace.measure(jobs, batches, calls, steps), as_json, save)
+
+
 @app.command("virtual")
 def bench_virtual(
     ranks: Annotated[int, ranks_option("How many virtual ranks exchange messages.")] = 32,

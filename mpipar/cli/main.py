@@ -5,7 +5,6 @@ A user's mistake is one sentence on standard error and exit status 2.
 
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mpipar.cli import bench, schedule, trace
-from mpipar.cli.options import Json, ranks_option
+from mpipar.cli.options import Json, ranks_option, start
 from mpipar.errors import LaunchError, MpiparError
 from mpipar.settings import settings
 
@@ -30,6 +29,8 @@ app.add_typer(schedule.app, name="schedule")
 
 # what follows the script is the script's, also --help and -n
 BELONGS_TO_THE_SCRIPT = {"allow_extra_args": True, "allow_interspersed_args": False}
+# these have their own options, which are known when the packages that train are imported
+BELONGS_TO_THE_COMMAND = {"ignore_unknown_options": True, "help_option_names": [], **BELONGS_TO_THE_SCRIPT}
 # click's; by its name, because newer versions of typer carry a copy of click
 UsageMistake = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
@@ -44,18 +45,10 @@ def run(
 ) -> None:
     """Start a script under mpirun, with the flags and environment it needs here."""
     from mpipar.comm import find_launcher
-    from mpipar.view import readable_path
 
     if not Path(script).is_file():
         raise LaunchError(f"there is no script {script}; name a Python file")
-    launcher = find_launcher(mpirun)
-    if hostfile is not None and not Path(hostfile).is_file():
-        raise LaunchError(
-            f"there is no hostfile {hostfile}; name a file with a line 'address slots=4' a host"
-        )
-    command = launcher.command(ranks, [script, *context.args], hostfile)
-    print("$ " + shlex.join(map(readable_path, command)), file=sys.stderr, flush=True)
-    os.execve(command[0], command, launcher.environment())
+    start(find_launcher(mpirun), ranks, [script, *context.args], hostfile)
 
 
 @app.command(context_settings=BELONGS_TO_THE_SCRIPT)
@@ -81,6 +74,22 @@ def sim(
 
         watch = Stepper
     sys.exit(run_script(script, context.args, ranks, topology_of(network), compute, watch))
+
+
+@app.command(context_settings=BELONGS_TO_THE_COMMAND)
+def train(context: typer.Context) -> int:
+    """Train a model on a mesh of ranks."""
+    from mpipar.cli import train
+
+    return train.call("train", context.args)
+
+
+@app.command(context_settings=BELONGS_TO_THE_COMMAND)
+def certify(context: typer.Context) -> int:
+    """Compare what a mesh of ranks computes with one rank alone."""
+    from mpipar.cli import train
+
+    return train.call("certify", context.args)
 
 
 @app.command()

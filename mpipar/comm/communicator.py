@@ -24,6 +24,7 @@ from mpipar.comm.blocks import (
     reduction,
     result,
 )
+from mpipar.comm.clocks import offset_to_rank_0
 from mpipar.comm.messages import Hops, Messages
 from mpipar.comm.network import SHARED_MEMORY, Network
 from mpipar.comm.started import Call, Started, UnderWay
@@ -63,6 +64,7 @@ class Communicator(Messages):
         self._under_way = UnderWay(self)
         self._splits = 0
         self._stands_for = ""  # why a collective's algorithm is not the one asked for
+        self.seconds = 0.0  # that this rank has spent in collectives and in waits for started ones
         if recorder is not None:
             recorder.add_group(name, self._world_ranks, axis)
 
@@ -71,9 +73,24 @@ class Communicator(Messages):
         """Where this rank's events go; None while tracing is off."""
         return self._recorder
 
-    def scope(self, name: str, step: int | None = None):
-        """Name a stretch of the program in the trace: `with world.scope("forward"): ...`."""
-        return nullcontext() if self._recorder is None else self._recorder.scope(name, step)
+    def scope(self, name: str, step: int | None = None, micro: int | None = None):
+        """Name a stretch of the program in the trace: `with world.scope("train", step=3): ...`.
+
+        step, micro: the training step and its micro-batch, by default those around it
+        """
+        return nullcontext() if self._recorder is None else self._recorder.scope(name, step, micro)
+
+    def align_clocks(self) -> None:
+        """Note in the trace how far this rank's clock is from rank 0's, for a trace of several hosts.
+
+        Collective, of the world: `world()` does it at the start and `view.report` at the end; with
+        both, clocks that drift are followed. Does nothing on one host, or without a trace.
+        """
+        if self._recorder is None or len(set(self.nodes)) == 1 or self._transport.reduced is not None:
+            return
+        offset, round_trip = offset_to_rank_0(self._hops._transport, self.nodes, self._recorder.clock)
+        if round_trip:  # else this is rank 0's host
+            self._recorder.add_clock(offset, round_trip)
 
     def bcast(self, x: Any, root: int = 0, algorithm: str = "auto") -> Any:
         """x of every rank ← x of the root, in place.   returns: x"""
@@ -349,16 +366,20 @@ class _Call:
             self._site = call_site(sys._getframe(2))
 
     def __enter__(self) -> None:
+        self._entered = self._comm._transport.now()
         if self._checked is not None:
             operation, x, algorithm, op, root = self._what
             self._checked.entering(operation, root, op, x, algorithm, self._site)
-        if self._recorder is not None:
-            self._values = None if self._given is None else self._recorder.values_of(self._given)
-            self._seq, self._start = self._recorder.begin(), self._recorder.clock()
-            self._comm._hops.parent = self._seq
+        recorder = self._recorder
+        if recorder is not None:
+            show = recorder.values and self._given is not None
+            self._values = recorder.values_of(self._given) if show else None
+            self._comm._hops.parent = self._seq = recorder.begin()
+            self._start = recorder.clock()
 
     def __exit__(self, error: object, *_: object) -> None:
         recorder, comm = self._recorder, self._comm
+        comm.seconds += (comm._transport.now() - self._entered) / 1e9
         comm._hops.phase = ""
         if self._checked is not None and error is None:
             self._checked.left()
@@ -368,7 +389,7 @@ class _Call:
         event = Event(
             self._seq, operation, self._start, recorder.clock(), comm.name,
             comm._world_ranks[root] if root >= 0 else -1, -1, x.nbytes, CARRIED[x.dtype], x.shape,
-            algorithm + comm._stands_for, op, step=recorder.step, site=self._site, scope=recorder.scope_path,
-            values=self._values,
+            algorithm + comm._stands_for, op, "", -1, recorder.step, recorder.micro, self._site,
+            recorder.scope_path, self._values,
         )  # fmt: skip
         recorder.add(event)

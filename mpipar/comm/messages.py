@@ -23,6 +23,10 @@ class Messages:
     errors: MessageError for a peer, tag or size that cannot be; DTypeError for objects and such
     """
 
+    # of the collective that messages belong to, see Hops
+    _stage = phase = ""
+    parent = -1
+
     def __init__(self, transport: Transport, recorder: Recorder | None, name: str) -> None:
         self.rank, self.size, self.name = transport.rank, transport.size, name
         self._transport, self._recorder = transport, recorder
@@ -37,23 +41,23 @@ class Messages:
     def send(self, x: Any, dest: int, tag: int = 0) -> None:
         """Send x to rank dest; may return only when it is received."""
         self._check_send("send", x, dest, tag)
-        start = self._now()
+        start = 0 if self._recorder is None else self._recorder.clock()
         buffer = self._wire.outgoing(x)
         self._transport.send(buffer, dest, tag)
         if buffer is not x:
             self._wire.done(buffer, x)
         if self._recorder is not None:
-            self._record("send", start, dest, tag, x, call_site(sys._getframe(1)))
+            self._ended("send", start, dest, tag, x, call_site(sys._getframe(1)))
 
     def recv(self, out: Any, source: int = ANY_SOURCE, tag: int = ANY_TAG) -> Any:
         """Fill out with the message of rank source.   returns: out"""
         self._check_recv("recv", out, source, tag)
-        start = self._now()
+        start = 0 if self._recorder is None else self._recorder.clock()
         buffer = self._wire.incoming(out)
         status = self._transport.recv(buffer, source, tag)
         self._received("recv", status, buffer, out)
         if self._recorder is not None:
-            self._record("recv", start, status.source, status.tag, out, call_site(sys._getframe(1)))
+            self._ended("recv", start, status.source, status.tag, out, call_site(sys._getframe(1)))
         return out
 
     def sendrecv(
@@ -72,7 +76,8 @@ class Messages:
         self._check_recv("sendrecv", out, source, recv_tag)
         recorder, wire = self._recorder, self._wire
         if recorder is not None:
-            start, sent = recorder.clock(), recorder.values_of(x)  # before out, which may be x, changes
+            start = recorder.clock()
+            sent = recorder.values_of(x) if recorder.values else None  # before out, which may be x, changes
         buffer, into = wire.outgoing(x), wire.incoming(out, not is_new and overlap(x, out))
         status = self._transport.sendrecv(buffer, dest, tag, into, source, recv_tag)
         if buffer is not x:
@@ -80,8 +85,10 @@ class Messages:
         self._received("sendrecv", status, into, out)
         if recorder is not None:
             site = call_site(sys._getframe(1))
-            self._record("send", start, dest, tag, x, site, values=sent)
-            self._record("recv", start, status.source, status.tag, out, site)
+            end = recorder.clock()
+            self._record("send", recorder.begin(), start, end, dest, tag, x, site, sent)
+            got = recorder.values_of(out) if recorder.values else None
+            self._record("recv", recorder.begin(), start, end, status.source, status.tag, out, site, got)
         return out
 
     def isend(self, x: Any, dest: int, tag: int = 0) -> "Request":
@@ -106,27 +113,25 @@ class Messages:
             raise MessageError(f"pause: {seconds!r} s is no length of time; give a number from 0 on")
         self._transport.pause(seconds)
 
-    def _now(self) -> int:
-        return 0 if self._recorder is None else self._recorder.clock()
-
-    def _in_collective(self) -> tuple[str, int]:
-        """Phase and seq of the collective that a message belongs to."""
-        return "", -1
+    def _ended(self, op: str, start: int, peer: int, tag: int, x: Any, site: str, seq: int = -1) -> None:
+        """Record a message that ends now.   seq: the next one, unless it is given"""
+        recorder = self._recorder
+        end = recorder.clock()
+        values = recorder.values_of(x) if recorder.values else None
+        self._record(op, recorder.begin() if seq < 0 else seq, start, end, peer, tag, x, site, values)
 
     def _tested(self, seq: int) -> None:
         """test() has found this request done."""
 
     def _record(
-        self, op: str, start: int, peer: int, tag: int, x: Any, site: str,
-        seq: int | None = None, values: list | None = None,
+        self, op: str, seq: int, start: int, end: int, peer: int, tag: int, x: Any, site: str,
+        values: list | None,
     ) -> None:  # fmt: skip
         recorder = self._recorder
-        phase, parent = self._in_collective()
         event = Event(
-            recorder.begin() if seq is None else seq, op, start, recorder.clock(), self.name,
-            self._world_ranks[peer], tag, x.nbytes, CARRIED[x.dtype], x.shape, "", "", phase, parent,
-            recorder.step, site, recorder.scope_path,
-            recorder.values_of(x) if values is None else values,
+            seq, op, start, end, self.name, self._world_ranks[peer], tag, x.nbytes, CARRIED[x.dtype], x.shape,
+            "", "", self._stage + self.phase, self.parent, recorder.step, recorder.micro, site,
+            recorder.scope_path, values,
         )  # fmt: skip
         recorder.add(event)
 
@@ -220,7 +225,7 @@ class Request:
             comm._wire.done(self._buffer, self._x)
         if comm._recorder is not None:
             peer, tag = self._sent or (status.source, status.tag)
-            comm._record(self._op, self._start, peer, tag, self._x, self._site, seq=self._seq)
+            comm._ended(self._op, self._start, peer, tag, self._x, self._site, self._seq)
         self._buffer = self._pending = None
 
 
@@ -228,7 +233,7 @@ def record_wait(comm: Messages, seq: int, start: int, parent: int, site: str = "
     """A wait that ends now, for the request or collective `parent`."""
     recorder = comm._recorder
     event = Event(seq, "wait", start, recorder.clock(), comm.name, parent=parent, step=recorder.step)
-    event.site, event.scope = site, recorder.scope_path
+    event.micro, event.site, event.scope = recorder.micro, site, recorder.scope_path
     recorder.add(event)
 
 
@@ -238,9 +243,6 @@ class Hops(Messages):
     phase: set by the algorithm to name its part;   parent: seq of the collective
     nodes: which node each rank is on;   kept: what an algorithm keeps from one call to the next
     """
-
-    phase = ""
-    parent = -1
 
     def __init__(
         self, transport: Transport, recorder: Recorder | None, name: str, nodes: list[int], stage: str = ""
@@ -278,9 +280,6 @@ class Hops(Messages):
             reduced(theirs.nbytes)
 
         return add_and_count
-
-    def _in_collective(self) -> tuple[str, int]:
-        return self._stage + self.phase, self.parent
 
     def _tested(self, seq: int) -> None:
         # a wait of no length, which tells where in the algorithm's steps the message was needed

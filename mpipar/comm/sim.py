@@ -50,6 +50,8 @@ def run_script(
     try:
         with ranks.apart([script, *arguments]):
             job.run(body)
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`: the command line's to end
+        raise
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         return _report(error, size, str(path))
     for warning in job.warnings:

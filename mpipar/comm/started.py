@@ -52,7 +52,7 @@ class Started:
         if recorder is not None:
             self._values = recorder.values_of(call.x)
             hops.parent, self._start = recorder.begin(), recorder.clock()
-            self._where = recorder.step, recorder.scope_path
+            self._where = recorder.step, recorder.micro, recorder.scope_path
         if call.out is not call.x:
             call.out[...] = call.x
         self._flat = call.out.reshape(-1)
@@ -60,7 +60,7 @@ class Started:
 
     def wait(self) -> Any:
         """Block until it is done on this rank.   returns: out"""
-        recorder = self._comm.recorder
+        recorder, entered = self._comm.recorder, self._comm._transport.now()
         if self._taken:
             return self._call.out
         if recorder is None:
@@ -70,6 +70,7 @@ class Started:
             self._home.finish(self)
             record_wait(self._comm, seq, start, self._hops.parent, call_site(sys._getframe(1)))
         self._take_result()
+        self._comm.seconds += (self._comm._transport.now() - entered) / 1e9
         return self._call.out
 
     def test(self) -> bool:
@@ -118,11 +119,11 @@ class Started:
         self._home.ended(self)
         if comm.recorder is not None:
             operation, algorithm, op, _, out, site = self._call
-            step, scope = self._where
+            step, micro, scope = self._where
             event = Event(
                 self._hops.parent, operation, self._start, comm.recorder.clock(), comm.name, -1, -1,
-                out.nbytes, CARRIED[out.dtype], out.shape, algorithm, op, step=step, site=site, scope=scope,
-                values=self._values,
+                out.nbytes, CARRIED[out.dtype], out.shape, algorithm, op, step=step, micro=micro, site=site,
+                scope=scope, values=self._values,
             )  # fmt: skip
             comm.recorder.add(event)
 

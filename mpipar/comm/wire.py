@@ -83,7 +83,7 @@ class Wire:
         x = args[0] if of is None else of
         event = Event(
             seq, "copy", start, recorder.clock(), bytes=x.nbytes, dtype=CARRIED[x.dtype], shape=x.shape,
-            algorithm=what, step=recorder.step, scope=recorder.scope_path,
+            algorithm=what, step=recorder.step, micro=recorder.micro, scope=recorder.scope_path,
         )  # fmt: skip
         recorder.add(event)
         return result

@@ -24,7 +24,7 @@ from mpipar.comm.network_file import load_network
 from mpipar.comm.watch import Watch, make_folder
 from mpipar.errors import LaunchError, OptionError
 from mpipar.settings import Settings, settings
-from mpipar.trace import Recorder, prepare_folder
+from mpipar.trace import Recorder, prepare_folder, record_here
 
 # a context variable: a virtual rank has a context, and so a world, of its own
 _world: ContextVar[Communicator | None] = ContextVar("world", default=None)
@@ -58,6 +58,7 @@ def world(trace: str | Path | bool | None = None, values: bool = False) -> Commu
         folder = wanted.trace_folder(trace)
         current = make(replace(wanted, trace=folder), folder, values)
         _world.set(current)
+        record_here(current.recorder)
         if virtual is None:
             _process_world.append(current)
     elif trace and current.recorder is None and settings().trace_folder(trace) is not None:
@@ -121,7 +122,9 @@ def _start(wanted: Settings, trace: str | Path | None, values: bool) -> Communic
         top.Barrier()
         recorder = Recorder(trace, top.rank, top.size, values=values or wanted.values)
         failure.before_the_end(recorder.flush)
-    return Communicator(transport, recorder, network=_agreed_network(top))
+    made = Communicator(transport, recorder, network=_agreed_network(top))
+    made.align_clocks()
+    return made
 
 
 def _watched(mpi, transport, wanted: Settings) -> CheckedTransport:

@@ -15,7 +15,7 @@ class ModuleList(Module):
             setattr(self, str(number), module)
 
     def __iter__(self) -> Iterator[Module]:
-        return (m for m in vars(self).values() if isinstance(m, Module))
+        return iter([m for m in vars(self).values() if isinstance(m, Module)])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -20,6 +20,8 @@ import numpy as np
 from mpipar.errors import OptionError
 from mpipar.nn import state
 from mpipar.nn.parameter import Parameter
+from mpipar.nn.scope import forward_recorded
+from mpipar.trace import recorder_here
 
 
 class Module:
@@ -27,13 +29,18 @@ class Module:
 
     training: True after train(), False after eval()
     path: the dotted name below the model on which `initialize` was called
+    trace_name: its name in scopes, None before its first call in one; see scope.py
     """
 
     training = True
     path = ""
+    trace_name: str | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        recorder = recorder_here()
+        if recorder is None:
+            return self.forward(*args, **kwargs)
+        return forward_recorded(self, recorder, args, kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward; write one")

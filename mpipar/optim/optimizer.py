@@ -16,6 +16,7 @@ from mpipar.optim import saving
 from mpipar.optim.groups import by_dtype, check_contiguous, make_groups
 from mpipar.optim.runs import runs
 from mpipar.optim.slots import Slots
+from mpipar.trace import scope_here
 
 PIECE = 1 << 15  # numbers; six arrays of float32 are 768 KiB
 
@@ -74,9 +75,10 @@ class Optimizer:
                 f"{type(self).__name__}: a parameter that was frozen when the optimizer was made has a "
                 "gradient now; make the optimizer anew after requires_grad_(True)"
             )
-        for slots in self._slots:
-            for run in runs(slots.parameters, slots.steps):
-                self._sweep(slots, run)
+        with scope_here("optimizer"):
+            for slots in self._slots:
+                for run in runs(slots.parameters, slots.steps):
+                    self._sweep(slots, run)
 
     def _sweep(self, slots: Slots, run: Any) -> None:
         self.prepare(slots)

@@ -14,18 +14,15 @@ Messages a step: 2 n (p-1)/p bytes sent by each rank with the ring, for n bytes 
 how many messages, and when, is what the strategies of buckets.py differ in.
 """
 
-import hashlib
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import numpy as np
-
-from mpipar.arrays import to_host
 from mpipar.comm import Communicator
 from mpipar.errors import LayoutError, OptionError
 from mpipar.nn import Module, flatten_by_dtype
 from mpipar.parallel.buckets import BUCKET_BYTES, plan
 from mpipar.parallel.overlap import Overlap
+from mpipar.parallel.replicas import check_same_model, check_same_values
 
 
 class DataParallel:
@@ -66,7 +63,7 @@ class DataParallel:
             raise OptionError(f"unused={unused!r} is unknown; choose error or zero")
         self.model, self.comm, self.strategy = model, comm, strategy
         self.algorithm, self.unused = algorithm, unused
-        self._check_same_model()
+        check_same_model(model, comm)
         self.flats = flatten_by_dtype(model.parameters())
         self.buckets = plan(self.flats, strategy, bucket_bytes)
         with comm.scope("replicate"):
@@ -116,39 +113,8 @@ class DataParallel:
             self.comm.allreduce(bucket.grad, algorithm=self.algorithm, out=bucket.grad)
 
     def verify(self) -> None:
-        """Compare all ranks' parameters by their BLAKE2b digests.
-
-        cost: the parameters copied to the host and hashed, 16 bytes a parameter gathered
-        errors: LayoutError that names the first parameter and the ranks that differ from rank 0
-        """
-        names, parameters = zip(*self.model.named_parameters(), strict=True)
-        digests = self._gather(np.stack([_digest(to_host(p.data).tobytes()) for p in parameters]))
-        differs = (digests != digests[0]).any(axis=2)  # rank × parameter
-        if differs.any():
-            parameter = int(differs.any(axis=0).argmax())
-            ranks = ", ".join(map(str, np.flatnonzero(differs[:, parameter])))
-            raise LayoutError(
-                f"the replicas differ: {names[parameter]} of rank {ranks} is not rank 0's; step all ranks' "
-                "optimizers alike, after average_gradients, or build DataParallel anew"
-            )
-
-    def _check_same_model(self) -> None:
-        shapes = [
-            f"{name} {p.shape} {p.dtype} {'trained' if p.requires_grad else 'frozen'}"
-            for name, p in self.model.named_parameters()
-        ]
-        digests = self._gather(_digest("\n".join(shapes).encode()))
-        ranks = np.flatnonzero((digests != digests[0]).any(axis=1))
-        if len(ranks):
-            raise LayoutError(
-                f"rank {', '.join(map(str, ranks))} built another model than rank 0 (other names, shapes, "
-                "dtypes or frozen parameters); build the model from the same arguments on all ranks"
-            )
-        if not shapes:
-            raise LayoutError(
-                f"DataParallel: {type(self.model).__name__} has no parameters, so there is nothing to train; "
-                "make its layers attributes of the module, or keep them in a ModuleList"
-            )
+        """Compare all ranks' parameters, see replicas.py."""
+        check_same_values(self.model, self.comm)
 
     def _look_for_missing(self) -> None:
         if self.unused == "zero":
@@ -161,10 +127,3 @@ class DataParallel:
                     f"DataParallel: {name} has no gradient on rank {self.comm.rank}; call backward "
                     "first, and freeze what the loss never uses (requires_grad=False), or pass unused='zero'"
                 )
-
-    def _gather(self, mine: np.ndarray) -> np.ndarray:
-        return self.comm.allgather(mine[None])
-
-
-def _digest(data: bytes) -> np.ndarray:
-    return np.frombuffer(hashlib.blake2b(data, digest_size=16).digest(), np.uint8)

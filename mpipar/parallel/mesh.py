@@ -45,7 +45,7 @@ class Mesh:
         order: str = ",".join(AXES),
     ) -> None:
         sizes = {"dp": dp, "tp": tp, "pp": pp, "cp": cp, "ep": ep}
-        self.comm, self.axes = comm, {axis: sizes[axis] for axis in _ordered(order, sizes)}
+        self.comm, self.axes = comm, {axis: sizes[axis] for axis in ordered(order, sizes)}
         self.order = ",".join(self.axes)
         _check_sizes(self.axes, comm.size)
         self.coordinates = self.coordinates_of(comm.rank)
@@ -122,7 +122,7 @@ def parse_mesh(text: str) -> dict[str, int]:
     return sizes
 
 
-def _ordered(order: str, sizes: Mapping[str, int]) -> list[str]:
+def ordered(order: str, sizes: Mapping[str, int]) -> list[str]:
     """Axes as the user orders them; those of size 1 may be left out, and come first."""
     named = [a.strip() for a in order.split(",")]
     left_out = [a for a in AXES if a not in named]

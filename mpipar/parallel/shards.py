@@ -68,15 +68,19 @@ def whole(p: Tensor, part: Any, comm: Communicator) -> np.ndarray:
     return joined
 
 
+def named(model: Module) -> dict[str, Parameter]:
+    """Parameters by name, a tied one under each of its names."""
+    return dict(model.named_parameters(remove_duplicate=False))
+
+
 def whole_state_dict(model: Module, comm: Communicator) -> dict[str, np.ndarray]:
     """model.state_dict() with whole parameters, as the serial model has it, on all ranks of comm."""
-    named = model.named_parameters(remove_duplicate=False)
-    return {name: whole(p, p.data, comm) for name, p in named}
+    return {name: whole(p, p.data, comm) for name, p in named(model).items()}
 
 
 def load_whole_state_dict(model: Module, values: dict[str, Any]) -> None:
     """model.load_state_dict from whole parameters: each rank takes its parts."""
-    mine = dict(model.named_parameters(remove_duplicate=False))
+    mine = named(model)
     model.load_state_dict(
         {name: cut(mine[name], np.asarray(v)) if name in mine else v for name, v in values.items()}
     )

@@ -29,11 +29,13 @@ import numpy as np
 
 from mpipar.arrays import asarray, is_array, to_host, xp
 from mpipar.errors import DTypeError, GraphError, ShapeError
+from mpipar.trace import backward_here
 
 Vjp = Callable[[Any], tuple[Any, ...]]  # may hold None for a parent without requires_grad
 
-# a context variable and not a global: virtual ranks share a process, each has its own context
-_recording: ContextVar[bool] = ContextVar("recording", default=True)
+# The name of the module that computes, kept by its operations for traces; None inside no_grad, where
+# no graph is kept. A context variable and not a global: virtual ranks share a process, each has its own.
+computing: ContextVar[str | None] = ContextVar("computing", default="")
 _between: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("between", default=())
 _computed = count(1)  # numbers operations in the order of the program
 
@@ -41,11 +43,11 @@ _computed = count(1)  # numbers operations in the order of the program
 @contextmanager
 def no_grad():
     """Inside, operations record no graph: `with no_grad(): ...`."""
-    token = _recording.set(False)
+    token = computing.set(None)
     try:
         yield
     finally:
-        _recording.reset(token)
+        computing.reset(token)
 
 
 @contextmanager
@@ -65,11 +67,12 @@ class Tensor:
     grad: an array like data after `backward`, else None; only leaves keep it
     name: the global name of a parameter, for messages and errors
     grad_buffer: where a leaf's gradient is written if set (a view into a flat buffer)
+    module: of a result that has a vjp, the name of the module that computed it; for traces
     """
 
     __slots__ = (
-        "__weakref__", "data", "grad", "grad_buffer", "hooks", "name", "order", "parents", "requires_grad",
-        "vjp",
+        "__weakref__", "data", "grad", "grad_buffer", "hooks", "module", "name", "order", "parents",
+        "requires_grad", "vjp",
     )  # fmt: skip
     __array_ufunc__ = None  # so that array + Tensor asks Tensor.__radd__
 
@@ -93,11 +96,12 @@ class Tensor:
             return
         # NumPy turns results without dims into scalars; CuPy keeps arrays, and so do we
         self.data = data if isinstance(data, xp.ndarray) else xp.asarray(data)
-        if _recording.get():
+        module = computing.get()
+        if module is not None:
             for parent in parents:
                 if parent.requires_grad:
                     self.parents, self.vjp, self.requires_grad = parents, vjp, True
-                    self.order = next(_computed)
+                    self.order, self.module = next(_computed), module
                     return
         self.parents, self.vjp, self.requires_grad = (), None, False
 
@@ -155,6 +159,11 @@ class Tensor:
         errors: GraphError without a graph, or when the graph was already freed by a backward
         """
         seed = self._seed(grad)
+        with backward_here() as enter:
+            self._walk(seed, enter)
+
+    def _walk(self, seed: Any, enter: Callable[[str], None] | None) -> None:
+        """enter: to be told of the module of each operation, where a trace is recorded"""
         uses = count_uses(self)
         pending: dict[int, Any] = {id(self): seed}
         ready = [(-self.order, self)]  # a heap: the operation computed last is heard first
@@ -164,6 +173,8 @@ class Tensor:
             if node.vjp is None:
                 node._accumulate(gradient)
                 continue
+            if enter is not None:
+                enter(node.module)
             parents, vjp = node.parents, node.vjp
             node.parents, node.vjp = (), _already_freed
             for parent, part in zip(parents, vjp(gradient), strict=True):

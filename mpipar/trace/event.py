@@ -12,6 +12,7 @@ What `op` may be:
   allreduce bcast ...        a collective; its messages name it as their `parent`
   copy                       bytes moved beside a message; `algorithm` says which way
   scope                      a named stretch of the program, `scope` is its path
+  memory                     what the process holds now, `bytes`; `algorithm`: "host" or "device"
 """
 
 import msgspec
@@ -42,6 +43,7 @@ class Event(msgspec.Struct, tag_field="kind", tag="event", omit_defaults=True, g
     phase: str = ""  # part of a collective's algorithm, as "reduce-scatter"
     parent: int = -1  # seq of the collective (or request) it belongs to
     step: int = -1  # training step
+    micro: int = -1  # micro-batch of the step
     site: str = ""  # file:line of the call
     scope: str = ""  # path of named stretches, as "train/forward"
     values: list | None = None  # the numbers carried (of a collective: given), on request; or "nan", "inf"
@@ -53,6 +55,14 @@ class Group(msgspec.Struct, tag_field="kind", tag="group", omit_defaults=True):
     comm: str
     ranks: list[int]
     axis: str = ""  # "dp", "tp", "pp"; "" where it is no axis
+
+
+class Clock(msgspec.Struct, tag_field="kind", tag="clock"):
+    """How this rank's clock differed from rank 0's; only where ranks are on several hosts."""
+
+    at: int  # ns by this rank's clock
+    offset: int  # ns to add to this rank's clock for rank 0's, known to within half a round trip
+    round_trip: int  # ns
 
 
 class Header(msgspec.Struct, tag_field="kind", tag="header"):
@@ -71,6 +81,7 @@ class Footer(msgspec.Struct, tag_field="kind", tag="footer"):
 
     events: int
     dropped: int  # events beyond the cap
+    lost: int = 0  # events that could not be written
 
 
-Row = Event | Group | Header | Footer
+Row = Event | Group | Clock | Header | Footer

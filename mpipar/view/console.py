@@ -107,13 +107,13 @@ def own_command(*words: str) -> str:
 
 @contextmanager
 def progress(screen: Console, total: int, unit: str = "epoch"):
-    """A bar of `total` steps: yields advance(text), to be called once a step with what to show."""
+    """A bar of `total` steps: yields advance(text, by=1), to be called after `by` steps with what to show."""
     if not screen.is_terminal or screen.quiet:
         done = 0
 
-        def say(text: str = "") -> None:
+        def say(text: str = "", by: int = 1) -> None:
             nonlocal done
-            done += 1
+            done += by
             screen.print(f"{unit} {done:>{len(str(total))}}/{total}  {text}", highlight=False)
 
         yield say
@@ -122,9 +122,10 @@ def progress(screen: Console, total: int, unit: str = "epoch"):
     with Progress(*columns, console=screen) as bar:
         task = bar.add_task(unit, total=total)
 
-        def advance(text: str = "") -> None:
-            bar.update(task, advance=1)
-            screen.print(f"{unit} {bar.tasks[0].completed:>3.0f}/{total}  {text}", highlight=False)
+        def advance(text: str = "", by: int = 1) -> None:
+            bar.update(task, advance=by)
+            done = f"{bar.tasks[0].completed:.0f}"
+            screen.print(f"{unit} {done:>{len(str(total))}}/{total}  {text}", highlight=False)
 
         yield advance
 

@@ -1,11 +1,13 @@
 """Measurements run, and their numbers belong together; how fast the machine is, is not tested."""
 
+import io
 import json
 
 import pytest
 from ranks import run_python
+from rich.console import Console
 
-from mpipar.bench import checks, results, virtual
+from mpipar.bench import checks, results, trace, virtual
 from mpipar.errors import OptionError
 
 
@@ -14,6 +16,7 @@ def bench(*arguments, **environment):
 
 
 TINY_CHECKS = ("checks", "--pairs", "2", "--batches", "2", "--calls", "5")
+TINY_TRACE = ("trace", "--jobs", "1", "--batches", "2", "--calls", "5", "--steps", "2")
 TINY_VIRTUAL = ("virtual", "-n", "3", "--steps", "7", "--ring-ranks", "5")
 
 
@@ -37,6 +40,46 @@ def test_virtual_counts_messages():
         assert (row["ranks"], row["messages"]) == (3, 21) and row["seconds"] > 0
     assert (found["ring"]["ranks"], found["ring"]["messages"]) == (5, 5 * 2 * 4)
     assert found["ring"]["memory"] is None or found["ring"]["memory"] > 1 << 20
+
+
+def test_trace_compares_with_and_without():
+    found = json.loads(bench(*TINY_TRACE, "--json").stdout)
+    (job,) = found["jobs"]
+    for what, row in found["summary"].items():
+        off, on = job[what]["off"], job[what]["on"]
+        assert 0 < row["off"] == off and row["on"] == on
+        cost = on / off - 1 if what in trace.MODELS else (on - off) / trace.EVENTS.get(what, 1)
+        assert row["cost"] == row["least"] == row["most"] == pytest.approx(cost)
+        assert (row["target"] == trace.SHARE) == (what in trace.MODELS)
+    for what, events in trace.EVENTS.items():
+        assert found["summary"][what]["events"] == pytest.approx(events, abs=0.4)  # and the model's own
+    typical = {"off": 15.6e-3, "on": 15.9e-3, "cost": 0.013e-3, "least": -0.019e-6, "most": 1.15e-6}
+    rows = {what: {**row, **typical} for what, row in found["summary"].items()}
+    screen = Console(width=100, file=io.StringIO())
+    screen.print(trace.table({**found, "summary": rows}))
+    assert all(f"\n {what} " in screen.file.getvalue() for what in rows)  # each on one line
+
+
+def test_several_jobs_give_a_median_and_a_range():
+    jobs = [{"scope": {"off": 1e-6, "on": 1e-6 + cost, "events": 1}} for cost in (3e-6, 1e-6, 8e-6)]
+    row = trace.summary("scope", jobs)
+    assert (row["least"], row["cost"], row["most"]) == pytest.approx((1e-6, 3e-6, 8e-6))
+
+
+@pytest.mark.parametrize(
+    ("what", "cost", "shown", "met"),
+    [
+        ("scope", 1e-6, "1.00 µs", "yes"),
+        ("scope", 1.1e-6, "1.10 µs", "no"),
+        (trace.LARGE, 0.03, "3.0%", "yes"),
+        (trace.LARGE, 0.031, "3.1%", "no"),
+    ],
+)
+def test_a_cost_of_tracing_is_met_or_not(what, cost, shown, met):
+    target = trace.SHARE if what in trace.MODELS else trace.EVENT
+    row = {"off": 1e-3, "on": 2e-3, "events": 1, "cost": cost, "least": 0, "most": 1, "target": target}
+    columns = trace.table({"jobs": [{}], "summary": {what: row}}).columns
+    assert [*columns[4].cells, *columns[-1].cells] == [shown, met]
 
 
 @pytest.mark.parametrize("program", [TINY_CHECKS, TINY_VIRTUAL])

@@ -157,6 +157,11 @@ def test_a_tutorial_trains_on_two_hosts_and_its_trace_is_whole(hosts, tmp_path):
     trace = read(tmp_path / "trace")
     assert (trace.size, trace.problems) == (4, [])
     assert [trace.ranks[r].header.host for r in range(4)] == ["mpipar-a", "mpipar-a", "mpipar-b", "mpipar-b"]
+    clocks = [trace.ranks[r].clocks for r in range(4)]
+    assert clocks[:2] == [[], []]
+    for notes in clocks[2:]:  # their clock is this machine's, too
+        assert len(notes) == 2  # at the start and at the end
+        assert all(2 * abs(note.offset) <= note.round_trip < 1e7 for note in notes)
     sends = [event for _, event in trace.events() if event.op in ("send", "isend")]
     assert len(pair_messages(trace)) == len(sends) > 100
 

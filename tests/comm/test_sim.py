@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from ranks import run_python
@@ -141,3 +143,14 @@ def test_step_runs_on_and_quits(folder):
     assert sim(folder, STEPS, "--step", keys="r\n", ranks=20).stdout.count("message ") == 1
     ended = sim(folder, STEPS, "--step", keys="q\n")
     assert ended.returncode == 130 and ended.stderr == "mpipar: interrupted\n"
+
+
+def test_a_reader_that_goes_away_ends_the_run_without_a_traceback(tmp_path):
+    script = tmp_path / "talks.py"
+    script.write_text("for i in range(100_000):\n    print(i)\n")
+    command = [sys.executable, "-m", "mpipar.cli", "sim", "-n", "2", str(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sim:
+        assert sim.stdout.readline() == "[0] 0\n"
+        sim.stdout.close()
+        assert sim.stderr.read() == ""
+        assert sim.wait(30) == 1  # as click ends a command whose output nobody reads

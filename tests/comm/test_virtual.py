@@ -239,7 +239,7 @@ def test_many_sends_ahead_of_the_receiver():
 def test_two_runs_write_the_same_trace_byte_for_byte(tmp_path):
     def program(world):
         x = np.random.default_rng(world.rank).standard_normal(100)
-        with world.scope("work", step=1):
+        with world.scope("work", step=1, micro=2):
             world.allreduce(x)
             half = world.split(world.rank % 2)
             half.bcast(x)
@@ -252,6 +252,7 @@ def test_two_runs_write_the_same_trace_byte_for_byte(tmp_path):
     assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
     trace = read(tmp_path / "a")
     assert not trace.problems and trace.meta["transport"] == "virtual"
+    assert {(e.step, e.micro, e.scope) for _, e in trace.events()} == {(1, 2, "work")}
     barrier = next(e for e in trace.ranks[3].events if e.op == "barrier")
     assert barrier.algorithm == "dissemination (for native)"
 

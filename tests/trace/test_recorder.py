@@ -1,6 +1,11 @@
 """Recording, and reading back whatever a run has left."""
 
 import json
+import random
+import re
+import shutil
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -81,6 +86,122 @@ def test_beyond_the_cap_events_are_counted(folder):
     assert "rank 0: 2 events beyond the cap were dropped" in trace.problems
 
 
+def test_the_cap_keeps_what_began_first_with_its_scopes_and_groups(folder):
+    recorder = Recorder(folder, 0, 2, flush_seconds=None, cap=4, rows_kept=2)
+    for step in range(3):
+        with recorder.scope("train", step):
+            recorder.add_group(f"world/{step}:0", [0])
+            for _ in range(2):
+                recorder.add(event(recorder, "recv", scope=recorder.scope_path))
+    recorder.close()
+    trace = read(folder)
+    kept = [(e.seq, e.op, e.scope, e.step) for e in trace.ranks[0].events]
+    assert kept == [(0, "scope", "train", 0), (1, "recv", "train", -1), (2, "recv", "train", -1),
+                    (3, "scope", "train", 1)]  # fmt: skip
+    assert sorted(trace.groups) == ["world/0:0", "world/1:0", "world/2:0"]
+    assert trace.ranks[0].footer.events == 4 and trace.ranks[0].footer.dropped == 5
+
+
+def record_until_it_fails(recorder):
+    for _ in range(100):
+        recorder.add(event(recorder))
+    recorder.flush()
+    assert recorder._rows == []  # kept for no one
+
+
+def test_a_full_disk_ends_the_trace_and_not_the_run(folder, capsys):
+    (folder / "rank-0000.jsonl").symlink_to("/dev/full")
+    recorder = Recorder(folder, 0, 2, flush_seconds=None, rows_kept=10)
+    record_until_it_fails(recorder)
+    recorder.close()
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 1
+    assert warnings[0].startswith("mpipar: the trace of rank 0 ends here, and the run goes on: ")
+    assert "rank-0000.jsonl cannot be written (No space left on device); give --trace" in warnings[0]
+
+
+def test_events_that_could_not_be_written_are_counted_once_there_is_room(folder, capsys):
+    recorder = Recorder(folder, 0, 2, flush_seconds=None)
+    recorder.add(event(recorder))
+    recorder.flush()
+    file, there = folder / "rank-0000.jsonl", folder / "there"
+    file.rename(there)
+    file.symlink_to("/dev/full")
+    record_until_it_fails(recorder)
+    file.unlink()
+    there.rename(file)
+    with open(file, "ab") as half:
+        half.write(b'{"kind":"ev')  # what fitted
+    recorder.close()
+    trace = read(folder)
+    assert (trace.ranks[0].footer.events, trace.ranks[0].footer.lost) == (1, 100)
+    assert "rank 0: 100 events could not be written" in trace.problems
+    assert capsys.readouterr().err.count("mpipar:") == 1
+
+
+def test_a_folder_that_is_gone_ends_the_trace_and_not_the_run(folder, capsys):
+    recorder = Recorder(folder, 0, 2, flush_seconds=None)
+    shutil.rmtree(folder)
+    record_until_it_fails(recorder)
+    recorder.close()
+    nowhere = Recorder(folder, 1, 2, flush_seconds=None)  # on a host that does not share it
+    record_until_it_fails(nowhere)
+    nowhere.close()
+    assert re.findall(r"trace of rank (.) .* \((.*)\)", capsys.readouterr().err) == [
+        ("0", "No such file or directory"),
+        ("1", "No such file or directory"),
+    ]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TraceError, match=r"cannot be written \(Not a directory\); name another, or none"):
+        prepare_folder(tmp_path / "file" / "trace", {})
+
+
+KILLED = """
+import sys, time
+from mpipar.trace import Event, Recorder
+recorder = Recorder(sys.argv[1], 0, 1)
+print("began", flush=True)
+while True:
+    for _ in range(100):
+        now = time.monotonic_ns()
+        recorder.add(Event(recorder.begin(), "send", now, now, "world", 0, 0))
+    time.sleep(0.001)
+"""
+
+
+def test_a_rank_killed_at_any_moment_loses_half_a_second_at_most(tmp_path):
+    """The three are killed at different moments of their quarter of a second."""
+    ranks = []
+    for number in range(3):
+        prepare_folder(tmp_path / str(number), {"size": 1})
+        command = [sys.executable, "-c", KILLED, str(tmp_path / str(number))]
+        ranks.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+    for rank in ranks:
+        assert rank.stdout.readline() == b"began\n"
+    killed = []
+    for rank in ranks:
+        time.sleep(random.uniform(0.3, 0.5))
+        killed.append(time.monotonic_ns())
+        rank.kill()
+        rank.communicate(timeout=10)
+    for number, when in enumerate(killed):
+        events = read(tmp_path / str(number)).ranks[0].events
+        assert [e.seq for e in events] == list(range(len(events)))  # none is missing in between
+        assert 0 < when - events[-1].end < 0.5e9
+
+
+def test_numbers_of_numpy_are_written_as_numbers(folder):
+    recorder = Recorder(folder, 0, 2, flush_seconds=None)
+    with recorder.scope(3, step=np.int64(4), micro=np.int32(5)):
+        recorder.add(event(recorder, tag=np.int64(7)))
+    recorder.close()
+    message, scope = sorted(read(folder).ranks[0].events, key=lambda e: e.op == "scope")
+    assert message.tag == 7 and (scope.scope, scope.step, scope.micro) == ("3", 4, 5)
+
+
 def test_the_thread_writes_while_the_rank_waits(folder):
     recorder = Recorder(folder, 0, 2, flush_seconds=0.02)
     recorder.add(event(recorder))
@@ -118,8 +239,6 @@ def test_values_of_small_arrays_on_request(folder):
 
 
 def test_call_sites_are_relative(monkeypatch, tmp_path):
-    import sys
-
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text("import sys\nframe = sys._getframe()\n")
     monkeypatch.syspath_prepend(str(tmp_path))

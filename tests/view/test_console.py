@@ -118,9 +118,9 @@ def test_names_of_folders_are_printed_as_they_are(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     run = run_ranks(2, [str(tmp_path / "script.py"), "--trace", str(folder)])
     assert run.returncode == 0, run.stderr
-    assert f"the trace lies in {folder}; to see this table again:\n" in run.stdout
-    again = run.stdout.splitlines()[-1]
-    assert again == own_command("trace", "summary", str(folder))
+    assert f"the trace lies in {folder}; to see more of it:\n" in run.stdout
+    again = run.stdout.splitlines()[-3:]
+    assert again == [own_command("trace", what, str(folder)) for what in ("summary", "why", "html")]
     (folder / "rank-[red]1.jsonl").write_text("")
     summary = run_python(["-m", "mpipar.cli", "trace", "summary", str(folder)])
     assert "note: rank-[red]1.jsonl is no rank's file" in summary.stdout

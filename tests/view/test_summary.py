@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ranks import ranks, run_ranks
+from made_traces import event, made
+from ranks import ranks, run_python, run_ranks
 from rich.console import Console
 
 from mpipar.arrays import asarray
 from mpipar.comm import Communicator
+from mpipar.comm.virtual import run as run_virtual
 from mpipar.cost import busiest_rank_bytes
 from mpipar.trace import Event, Recorder, prepare_folder, read
 from mpipar.view import (
@@ -22,8 +24,10 @@ from mpipar.view import (
     readable_count,
     readable_path,
     readable_time,
+    report,
     summary_rows,
 )
+from mpipar.view.units import percent, readable_rate
 
 
 def traced(world, tmp, **options):
@@ -44,6 +48,12 @@ def shared_folder(world, tmp_name):
         name = str(Path(tempfile.mkdtemp()) / tmp_name).encode()
         path[: len(name)] = list(name)
     return bytes(world.bcast(path)).rstrip(b"\0").decode()
+
+
+def printed(trace, serial=None):
+    output = io.StringIO()
+    print_summary(trace, Console(file=output, width=100), serial)
+    return output.getvalue()
 
 
 @ranks(1, 2, 3, 4)
@@ -261,3 +271,111 @@ def test_summary_from_the_command_line(tmp_path):
     assert report["problems"] == []
     row = next(row for row in report["kinds"] if row["kind"] == "allreduce ring")
     assert (row["messages"], row["bytes"], row["ratio"]) == (12, 4 * 48, 1.0)
+
+
+def test_kinds_are_told_apart_by_the_axis_of_their_communicator(tmp_path):
+    def program(world):
+        x = asarray(np.ones(8))
+        for axis, color in (("tp", world.rank // 2), ("dp", world.rank % 2)):
+            group = world.split(color, axis=axis)
+            group.allreduce(x, algorithm="ring")
+        world.allreduce(x, algorithm="ring")
+
+    run_virtual(program, 4, trace=tmp_path / "t")
+    trace = read(tmp_path / "t")
+    rows = {row["axis"]: row for row in summary_rows(trace) if row["kind"] == "allreduce ring"}
+    assert {axis: (row["calls"], row["messages"], row["ratio"]) for axis, row in rows.items()} == {
+        "tp": (2, 8, 1.0),
+        "dp": (2, 8, 1.0),
+        None: (1, 24, 1.0),
+    }
+    assert "  axis  " in printed(trace)
+    assert "axis" not in printed(made(tmp_path / "u", [event("send", 0, 1, peer=0, tag=0)]))
+
+
+def test_time_share_and_rate_of_a_kind(tmp_path):
+    """A sendrecv of 5 ms is 5 ms, not 10; a wait's time is its request's kind's."""
+    first = [
+        event("send", 0, 5, peer=1, tag=0, bytes=1000, site="s"),
+        event("recv", 0, 5, peer=1, tag=0, bytes=1000, site="s"),
+        event("irecv", 5, 10, peer=1, tag=1, bytes=8),
+        event("wait", 7, 10, parent=2),
+    ]
+    second = [
+        event("send", 0, 5, peer=0, tag=0, bytes=1000, site="s"),
+        event("recv", 0, 5, peer=0, tag=0, bytes=1000, site="s"),
+        event("isend", 5, 10, peer=0, tag=1, bytes=8),
+    ]
+    found = {row["kind"]: row for row in summary_rows(made(tmp_path / "t", first, second))}
+    blocking, loose = found["send, recv"], found["isend, irecv"]
+    assert (blocking["seconds_a_rank"], blocking["share"]) == (0.005, 0.5)
+    assert blocking["bytes_a_second"] == pytest.approx(1000 / 0.005)
+    assert (loose["seconds_a_rank"], loose["share"], loose["bytes_a_second"]) == (0.0015, 0.15, None)
+
+
+def test_the_figures_stand_below_the_tables(tmp_path):
+    ranks_ = [
+        [
+            event("scope", 0, work, scope="train", step=0),
+            event("barrier", work, 10, algorithm="native"),
+            event("memory", 1, 1, bytes=3 << 20, algorithm="host"),
+        ]
+        for work in (4, 8)
+    ]
+    serial = made(tmp_path / "s", [event("scope", 0, 16, scope="train", step=0)])
+    text = printed(made(tmp_path / "t", *ranks_), serial)
+    assert max(map(len, text.splitlines())) <= 100
+    assert "0     4 ms   40 %     6 ms   60 %     4 ms   40 %      0 %    3.0 MiB" in text
+    assert "steps: 1, 8 ms a step" in text
+    assert "load balance: max / avg of the computing times 1.33" in text
+    assert "speed-up: 2.00 on 2 ranks, efficiency 100 % (time a step: 16 ms on one rank, 8 ms here)" in text
+
+
+def test_a_pipeline_is_held_against_its_formula(tmp_path):
+    stages = [[event("scope", r, r + 2, scope=f"pipeline gpipe/{r}F0")] for r in range(2)]
+    text = printed(made(tmp_path / "t", *stages))
+    assert "pipeline gpipe: 33 % of the pipeline's time is bubble, by the formula (P-1)/(m+P-1) 50 %" in text
+
+
+def test_a_table_of_many_ranks_is_cut(tmp_path):
+    text = printed(made(tmp_path / "t", *[[event("scope", 0, 1, scope="a")]] * 20))
+    assert "Time of each rank (4 more by --json)" in text
+
+
+@ranks(2, virtual=())  # `traced` reads the real clock
+def test_the_report_at_the_end_of_a_program_is_short(world):
+    folder = shared_folder(world, "short")
+    comm = traced(world, folder)
+    with comm.scope("slow"):
+        comm.pause(0.001 if world.rank else 0.05)
+    comm.allreduce(asarray(np.ones(4)), algorithm="ring")
+    output = io.StringIO()
+    report(comm, Console(file=output, width=100))
+    if world.rank == 0:
+        text = " ".join(output.getvalue().split())
+        assert "allreduce ring" in text and "bound ratio" in text
+        assert "of their time the ranks computed " in text and "waited for each other" in text
+        assert "rank 1 waited" in text and "for rank 0 to call it, in allreduce ring at tests/view/" in text
+        assert "meanwhile rank 0 computed in slow, until its allreduce" in text
+        assert "trace summary" in text and "trace why" in text
+    world.barrier()
+
+
+def test_a_serial_trace_has_one_rank(tmp_path):
+    trace = made(tmp_path / "t", [event("scope", 0, 1, scope="a")], [event("scope", 0, 1, scope="a")])
+    wrong = run_python(
+        ["-m", "mpipar.cli", "trace", "summary", str(trace.folder), "--serial", str(trace.folder)]
+    )
+    assert wrong.returncode == 2 and "has 2 ranks; record the run with -n 1 for --serial" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0, "0 %"), (0.0001, "<0.1 %"), (0.004, "0.4 %"), (0.414, "41 %")]
+)
+def test_percents(share, text):
+    assert percent(share) == text
+
+
+@pytest.mark.parametrize(("rate", "text"), [(1.5e6, "1.4 MiB/s"), (800000, "781 KiB/s"), (5, "5 B/s")])
+def test_rates(rate, text):
+    assert readable_rate(rate) == text

@@ -1,0 +1,161 @@
+"""`mpipar train` on a rank: the loop, a line of progress now and then, and what came of it."""
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from mpipar.arrays import asarray, synchronize, to_host
+from mpipar.comm import Communicator
+from mpipar.parallel.certify import Certificate
+from mpipar.parallel.job import Job, certify_job
+from mpipar.parallel.options import Options
+from mpipar.view.console import console, own_command, progress
+from mpipar.view.summary import AS_IT_IS, report
+from mpipar.view.units import readable_count, readable_time
+
+LINES = 20  # of progress
+
+
+class Stretch:
+    """The steps from one line of progress to the next.   cost: an allreduce of two numbers a line"""
+
+    def __init__(self, job: Job, world: Communicator) -> None:
+        self.job, self.world = job, world
+        self.all_steps = self.all_seconds = self.all_exposed = 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        self.steps, self.loss = 0, 0.0
+        self.start, self.waited = self.world.wtime(), self._waiting()
+
+    def add(self, loss: Any) -> None:
+        self.steps, self.loss = self.steps + 1, self.loss + loss
+
+    def end(self) -> tuple[float, float, float]:
+        """(mean loss, steps a second, share of exposed communication), the same on all ranks.
+
+        exposed: the time in which a rank was in collectives or waited for them, averaged over the
+          ranks; what went on behind backward is not in it
+        """
+        synchronize()
+        seconds, exposed = self.world.wtime() - self.start, self._waiting() - self.waited
+        mine = [float(to_host(asarray(np.asarray(self.loss)))) / self.steps, seconds, exposed]
+        loss, seconds, exposed = to_host(self.world.allreduce(asarray(np.array(mine)))) / self.world.size
+        self.all_steps += self.steps
+        self.all_seconds += seconds
+        self.all_exposed += exposed
+        return loss * self.job.mesh["dp"].size, *_rates(self.steps, seconds, exposed)
+
+    @property
+    def overall(self) -> tuple[float, float]:
+        """(steps a second, share of exposed communication) of all that has ended."""
+        return _rates(self.all_steps, self.all_seconds, self.all_exposed)
+
+    def _waiting(self) -> float:
+        axes = [axis for axis, size in self.job.mesh.axes.items() if size > 1]
+        return sum(self.job.mesh[axis].seconds for axis in axes)
+
+
+def train(world: Communicator, options: Options) -> None:
+    """Train as the options say; rank 0 prints.   Collective"""
+    job, screen = Job(options, world), console(world.rank)
+    screen.print(_opening(job), style="dim", **AS_IT_IS)
+    stretch, lines = Stretch(job, world), _lines(job.length)
+    first = last = 0.0
+    with progress(screen, job.length, "step") as advance:
+        for number, batch in enumerate(job.batches(), 1):
+            stretch.add(job.training.step(batch))
+            if number not in lines:
+                continue
+            by = stretch.steps
+            last, rate, exposed = stretch.end()
+            first = first or last
+            text = f"loss {last:<7.4f}" + ("" if options.model == "gpt" else f"  {_tested(*job.test())}")
+            advance(f"{text}  {_speed(options, rate):>18}  exposed {exposed:4.0%}", by)
+            stretch.begin()
+    job.training.replica.verify()
+    screen.print()
+    screen.print(_summary(job, stretch, (first, last), job.test()), highlight=False)
+    screen.print(f"does the layout compute what one rank would?\n{_certify_command(options)}", **AS_IT_IS)
+    report(world, screen)
+
+
+def certificate(world: Communicator, options: Options, steps: int = 3, as_json: bool = False) -> Certificate:
+    """Certify the layout of the options; rank 0 prints.   Collective.   returns: the Certificate"""
+    screen = console(world.rank)
+    found = certify_job(options, world, steps)
+    if as_json:
+        difference = None if found.equal else found.difference._asdict()
+        report = {"equal": found.equal, **asdict(found), "difference": difference}
+        screen.print(json.dumps(report, indent=2), **AS_IT_IS)
+        return found
+    mesh = options.mesh or f"dp={world.size}"
+    what = f"{options.model} on {mesh} against one rank alone, {readable_count(steps, 'step')} in float64"
+    screen.print(f"{what}, {readable_count(found.compared, 'tensor')} a rank", style="dim", **AS_IT_IS)
+    screen.print(str(found), style="green" if found.equal else "bold red", highlight=False)
+    return found
+
+
+def _opening(job: Job) -> str:
+    o, mesh = job.options, job.mesh
+    data = o.data or ("text" if o.model == "gpt" else "digits")
+    ranks = readable_count(mesh.comm.size, "rank")
+    parts = [f"{o.model} on {data}", f"{ranks}: {mesh}" if mesh.comm.size > 1 else ranks]
+    mine, whole = sizes(job)
+    parts.append(f"{whole:,} parameters" + (f", {mine:,} a rank" if mine != whole else ""))
+    return "; ".join(parts)
+
+
+def sizes(job: Job) -> tuple[int, int]:
+    """Numbers in the parameters of this rank, and of the whole model."""
+    parameters = list(job.training.model.parameters())
+    return sum(p.size for p in parameters), sum(p.size * (p.shard.size if p.shard else 1) for p in parameters)
+
+
+def _summary(job: Job, stretch: Stretch, losses: tuple[float, float], tested: tuple[str, float]) -> Table:
+    o, mesh = job.options, job.mesh
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    if mesh.comm.size > 1:
+        table.add_row("mesh", mesh.table() if mesh.comm.size <= 16 else str(mesh))
+    mine, whole = sizes(job)
+    table.add_row("parameters", f"{whole:,}" + (f", of which a rank has {mine:,}" if mine != whole else ""))
+    rate, exposed = stretch.overall
+    took = readable_time(stretch.all_seconds)
+    table.add_row("steps", f"{job.length:,} of {readable_count(o.batch, 'sample')}, in {took}")
+    table.add_row("loss", f"{losses[0]:.4f} → {losses[1]:.4f}")
+    what, value = tested
+    table.add_row(what, f"{value:.4f}" if what == "test loss" else f"{value:.2%}")
+    table.add_row("speed", _speed(o, rate))
+    if mesh.comm.size > 1:
+        table.add_row("exposed", f"{exposed:.0%} of the time: in communication that computing does not hide")
+    return table
+
+
+def _certify_command(options: Options) -> str:
+    """For the same layout."""
+    return own_command("certify", *replace(options, epochs=None, steps=None, dtype=Options.dtype).words())
+
+
+def _lines(length: int) -> set[int]:
+    """The steps after which there is a line."""
+    count = min(LINES, length)
+    return {round(length * (k + 1) / count) for k in range(count)}
+
+
+def _speed(options: Options, rate: float) -> str:
+    """Samples, or the tokens of them, a second."""
+    unit, each = ("tokens/s", options.context) if options.model == "gpt" else ("samples/s", 1)
+    return f"{rate * options.batch * each:,.0f} {unit}" if rate else "no time passed"
+
+
+def _tested(what: str, value: float) -> str:
+    return f"{what} {value:6.2%}"
+
+
+def _rates(steps: float, seconds: float, exposed: float) -> tuple[float, float]:
+    return (steps / seconds, exposed / seconds) if seconds > 0 else (0.0, 0.0)

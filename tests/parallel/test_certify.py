@@ -1,0 +1,442 @@
+"""The certificate: correct layouts pass, seeded mistakes are caught and named."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from ranks import ranks
+
+import mpipar as mp
+from mpipar.arrays import asarray, to_host
+from mpipar.errors import LayoutError, OptionError
+from mpipar.nn import GPT, MLP, Dropout, LayerNorm, Linear, Parameter, Sequential
+from mpipar.optim import SGD, AdamW
+from mpipar.parallel import DataParallel, Mesh, gpt, mlp
+from mpipar.parallel.certify import LIMIT, certify
+from mpipar.parallel.differentiable import allreduce_fwd_copy_bwd
+from mpipar.parallel.job import certify_job
+from mpipar.parallel.options import Options
+from mpipar.parallel.sequence import SequenceLayerNorm
+from mpipar.parallel.tensor import ColumnLinear, RowLinear
+from mpipar.parallel.training import Training
+from mpipar.tensor import Tensor, cross_entropy, linear
+
+DRAW = np.random.default_rng(0)
+X, CLASSES = DRAW.standard_normal((3, 8, 12)), DRAW.integers(0, 6, (3, 8))
+IDS, NEXT = DRAW.integers(0, 24, (3, 8, 8)), DRAW.integers(0, 24, (3, 8, 8))
+GPT_SIZES = {"vocabulary": 24, "context": 8, "width": 12, "layers": 1, "heads": 6, "seed": 3}
+GPT_SIZES["dtype"] = np.float64
+
+
+def cut_batches(x, y, rows=None):
+    """batches(rank, size) of the arrays (steps, samples, …); rows: (rank, size, total) -> (start, stop)"""
+
+    def usual(rank, size, total):
+        each, more = divmod(total, size)
+        start = rank * each + min(rank, more)
+        return start, start + each + (rank < more)
+
+    def batches(rank, size):
+        for xs, ys in zip(x, y, strict=True):
+            place = usual(rank, size, len(ys))
+            start, stop = (rows or usual)(rank, size, len(ys))
+            share = (place[1] - place[0]) / len(ys)
+            yield mp.data.Batch(asarray(xs[start:stop]), asarray(ys[start:stop]), share, (*place, len(ys)))
+
+    return batches
+
+
+# ---- the mistakes: each is a correct layer or step with one line changed
+
+
+class Summed(DataParallel):
+    def averaging(self, share=None):
+        return super().averaging(1.0)
+
+
+class AveragedTwice(DataParallel):
+    def averaging(self, share=None):
+        return super().averaging(share / self.comm.size)
+
+
+class NotSummed(DataParallel):
+    @contextmanager
+    def averaging(self, share=None):
+        yield
+
+
+class Unweighted(DataParallel):
+    def averaging(self, share=None):
+        return super().averaging()
+
+
+class Maximum(DataParallel):
+    def _allreduce(self, share):
+        for bucket in self.buckets:
+            bucket.grad[...] = self.comm.allreduce(bucket.grad, "max")
+
+
+class BiasBeforeTheSum(RowLinear):
+    def forward(self, x):
+        return allreduce_fwd_copy_bwd(linear(x, self.weight, self.bias), self.tp)
+
+
+class RowMaximum(RowLinear):
+    def forward(self, x):
+        y = linear(x, self.weight)
+        return Tensor(self.tp.allreduce(y.data, "max"), (y,), lambda dy: (dy,)) + self.bias
+
+
+class RowNotSummed(RowLinear):
+    def forward(self, x):
+        return linear(x, self.weight) + self.bias
+
+
+class RowSummedTwice(RowLinear):
+    """The conjugate of a sum that all go on with alike is a copy, not a sum."""
+
+    def forward(self, x):
+        y = linear(x, self.weight)
+        summed = Tensor(self.tp.allreduce(y.data), (y,), lambda dy: (self.tp.allreduce(dy),))
+        return summed + self.bias
+
+
+class ColumnNotSummed(ColumnLinear):
+    """Lacks copy_fwd_allreduce_bwd: dx is this rank's part only."""
+
+    def forward(self, x):
+        return linear(x, self.weight, self.bias)
+
+
+class Cached(ColumnLinear):
+    def forward(self, x):
+        if not hasattr(self, "kept"):
+            self.kept = Tensor(self.weight.data.copy())
+        y = super().forward(x)
+        return Tensor(linear(x, self.kept, self.bias).data, (y,), lambda dy: (dy,))
+
+
+class LowPrecision(ColumnLinear):
+    def forward(self, x):
+        y = super().forward(x)
+        return Tensor(y.data.astype("float32").astype("float64"), (y,), lambda dy: (dy,))
+
+
+class OwnRows(Dropout):
+    def forward(self, x):
+        self.rows = None
+        return super().forward(x)
+
+
+class OwnSeed(Dropout):
+    def forward(self, x):
+        self.seed = 1000 + self.rows[0]
+        return super().forward(x)
+
+
+class ReversedParts(ColumnLinear):
+    def forward(self, x):
+        y = super().forward(x)
+        blocks = np.split(to_host(y.data), self.tp.size, axis=-1)
+        return Tensor(asarray(np.concatenate(blocks[::-1], axis=-1)), (y,), lambda dy: (dy,))
+
+
+class Two(Sequential):
+    """A student's own model, and a layer of his own in it."""
+
+    def loss(self, x, y, reduction="mean"):
+        return cross_entropy(self(x), y, reduction)
+
+
+class ForgetsZeroGrad(SGD):
+    def zero_grad(self):
+        pass
+
+
+def swap(model, kind, broken):
+    for module in model.modules():
+        if type(module) is kind:
+            module.__class__ = broken
+
+
+def mlp_with(broken=None, kind=None, steps=SGD, replica=None, **sizes):
+    """An MLP's layout with a mistake."""
+
+    def make(world):
+        mesh = Mesh(world, **sizes)
+        model = mlp([12, 12, 12, 12, 6], mesh, seed=1, dtype=np.float64)
+        if broken:
+            swap(model, kind, broken)
+        training = Training(model, steps(model.parameters(), lr=0.1), mesh)
+        if replica:
+            training.replica.__class__ = replica
+        return training
+
+    def serial(mesh):
+        model = MLP([12, 12, 12, 12, 6], seed=1, dtype=np.float64)
+        return Training(model, SGD(model.parameters(), lr=0.1), mesh)
+
+    return make, serial
+
+
+def gpt_with(broken=None, kind=None, change=None, sequence=False, dropout=0.0, **sizes):
+    """A GPT's layout with a mistake."""
+    config = GPT_SIZES | {"dropout": dropout}
+
+    def make(world):
+        mesh = Mesh(world, **sizes)
+        model = gpt(config, mesh, sequence)
+        if broken:
+            swap(model, kind, broken)
+        if change:
+            change(model, mesh)
+        return Training(model, AdamW(model.parameters(), lr=0.01), mesh)
+
+    def serial(mesh):
+        model = GPT(**config)
+        return Training(model, AdamW(model.parameters(), lr=0.01), mesh)
+
+    return make, serial
+
+
+def untie(model, mesh):
+    model.head.weight = Parameter(model.tokens.weight.data.copy(), shard=model.tokens.weight.shard)
+
+
+def take_the_wrong_part(model, mesh):
+    """Rank r draws the part of rank p-1-r, and says that it is part r."""
+    p = model.layers[0].linear1.weight
+    whole = GPT(**GPT_SIZES).layers[0].linear1.weight.numpy()
+    p.data = asarray(np.split(whole, mesh["tp"].size)[mesh["tp"].size - 1 - mesh["tp"].rank].copy())
+
+
+class SkipsOnRankOne(SGD):
+    rank = 0
+
+    def step(self):
+        if self.rank != 1:
+            super().step()
+
+
+def verdict(made, x=X, y=CLASSES, size=4, rows=None):
+    make, serial = made
+
+    def program(world):
+        me = Mesh(world.split(world.rank))
+
+        def layout():
+            training = make(world)
+            training.optimizer.rank = world.rank
+            return training
+
+        return certify(layout, lambda: serial(me), cut_batches(x, y, rows))
+
+    found = mp.virtual.run(program, size)
+    assert all(one == found[0] for one in found)
+    return found[0]
+
+
+def nan_on_rank_one(model, mesh):
+    if mesh.comm.rank == 1:
+        model.layers[0].linear2.bias.data[0] = np.nan
+
+
+def gathered_in_another_order():
+    def make(world):
+        mesh = Mesh(world, tp=world.size)
+        layer = ReversedParts(12, 9, mesh["tp"], gather_output=True, dtype=np.float64)
+        model = Two(layer, Linear(9, 6, dtype=np.float64), seed=1)
+        return Training(model, SGD(model.parameters()), mesh)
+
+    def serial(mesh):
+        model = Two(Linear(12, 9, dtype=np.float64), Linear(9, 6, dtype=np.float64), seed=1)
+        return Training(model, SGD(model.parameters()), mesh)
+
+    return make, serial
+
+
+def the_next_ranks_samples(rank, size, total):
+    each = total // size
+    return ((rank + 1) % size * each, (rank + 1) % size * each + each) if size > 1 else (0, total)
+
+
+FIVE = {"x": X[:, :5], "y": CLASSES[:, :5]}  # of which two ranks have 3 and 2
+TOKENS = {"x": IDS, "y": NEXT}
+MISTAKES = {
+    "no 1/N": (mlp_with(dp=4, replica=Summed), {}, "a missing or needless 1/N", "gradient of 6."),
+    "1/N twice": (
+        mlp_with(dp=2, tp=2, replica=AveragedTwice),
+        {},
+        "a missing or needless 1/N",
+        "gradient of 6.",
+    ),
+    "no average": (mlp_with(dp=4, replica=NotSummed), {}, "not reduced", "each dp rank has the mean"),
+    "unweighted": (
+        mlp_with(dp=2, replica=Unweighted),
+        {**FIVE, "size": 2},
+        "a wrong reduction",
+        "the mean of",
+    ),
+    "sum": (mlp_with(dp=2, replica=Summed), {**FIVE, "size": 2}, "a wrong reduction", "the sum of the dp"),
+    "maximum": (mlp_with(dp=4, replica=Maximum), {}, "a wrong reduction", "the maximum of the dp"),
+    "bias twice": (
+        mlp_with(BiasBeforeTheSum, RowLinear, dp=2, tp=2),
+        {},
+        "the bias",
+        "output of 2 in step 1",
+    ),
+    "bias of zero": (
+        gpt_with(BiasBeforeTheSum, RowLinear, tp=3),
+        {**TOKENS, "size": 3},
+        "the bias",
+        "layers.0.self_attn.out_proj in step 2, on ranks 0, 1, 2",
+    ),
+    "row maximum": (mlp_with(RowMaximum, RowLinear, tp=4), {}, "a wrong reduction", "the maximum over tp"),
+    "row not summed": (mlp_with(RowNotSummed, RowLinear, dp=2, tp=2), {}, "not reduced", "sum over tp"),
+    "conjugate sum": (
+        mlp_with(RowSummedTwice, RowLinear, dp=2, tp=2),
+        {},
+        "a missing or needless 1/N",
+        "over tp",
+    ),
+    "no conjugate": (
+        mlp_with(ColumnNotSummed, ColumnLinear, dp=2, tp=2),
+        {},
+        "not reduced",
+        "gradient of 2.",
+    ),
+    "norm of places": (
+        gpt_with(LayerNorm, SequenceLayerNorm, dp=2, tp=2, sequence=True),
+        TOKENS,
+        "not reduced",
+        "gradient of norm.",
+    ),
+    "untied": (
+        gpt_with(change=untie, dp=2, tp=2),
+        TOKENS,
+        "a tied gradient that is not summed",
+        "tokens.weight",
+    ),
+    "stale weight": (mlp_with(Cached, ColumnLinear, tp=4), {}, "a stale weight", "output of 0 in step 2"),
+    "no zero_grad": (mlp_with(steps=ForgetsZeroGrad, dp=2), {"size": 2}, "a stale value", "zero_grad"),
+    "no update": (mlp_with(steps=SkipsOnRankOne, tp=4), {}, "a stale value", "on rank 1"),
+    "dropout rows": (
+        gpt_with(OwnRows, Dropout, dropout=0.3, dp=4),
+        TOKENS,
+        "another dropout mask",
+        "dropout",
+    ),
+    "dropout seed": (
+        gpt_with(OwnSeed, Dropout, dropout=0.3, dp=2, tp=2),
+        TOKENS,
+        "another dropout mask",
+        "dropout",
+    ),
+    "shard order": (
+        gpt_with(change=take_the_wrong_part, tp=2),
+        {**TOKENS, "size": 2},
+        "a part in another order or place",
+        "initial value of layers.0.linear1.weight",
+    ),
+    "no number": (
+        gpt_with(change=nan_on_rank_one, tp=2),
+        {**TOKENS, "size": 2},
+        "no numbers",
+        "1 of 12 are nan or inf on rank 1",
+    ),
+    "gather order": (
+        gathered_in_another_order(),
+        {"size": 3},
+        "a part in another order or place",
+        "2, 1, 0",
+    ),
+    "other samples": (
+        mlp_with(dp=4),
+        {"rows": the_next_ranks_samples},
+        "a part in another order or place",
+        "dp rank 0 has the samples of dp rank 1",
+    ),
+    "other samples of two": (
+        mlp_with(dp=2, tp=2),
+        {"rows": the_next_ranks_samples},
+        "a part in another order or place",
+        "dp rank 0 has the samples of dp rank 1",
+    ),
+    "float32": (mlp_with(LowPrecision, ColumnLinear, tp=2), {"size": 2}, "rounding", "output of 0"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_seeded_mistake_is_caught_and_named(name):
+    made, data, cause, words = MISTAKES[name]
+    found = verdict(made, **data)
+    assert not found.equal
+    assert (found.difference.cause, words in str(found)) == (cause, True), str(found)
+
+
+def test_layouts_without_a_mistake_are_equal():
+    for made, data in (
+        (mlp_with(dp=2, tp=2), {}),
+        (mlp_with(dp=4), {"x": X[:, :5], "y": CLASSES[:, :5]}),
+        (gpt_with(dp=2, tp=2, sequence=True, dropout=0.3), TOKENS),
+    ):
+        found = verdict(made, **data)
+        assert found.equal and found.largest < LIMIT / 100, str(found)
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+def test_no_correct_layout_of_up_to_eight_ranks_is_accused(size):
+    """dp × tp × sequence, three models, dropout, accumulation, unequal shares, all strategies."""
+    for options in sweep(size):
+        found = mp.virtual.run(lambda world, options=options: certify_job(options, world), size)[0]
+        assert found.equal and found.largest < LIMIT / 100, f"{options.words()}: {found}"
+
+
+def sweep(size):
+    strategies = ("naive", "flat", "bucketed", "overlap")
+    for tp in (n for n in range(1, size + 1) if size % n == 0):
+        dp = size // tp
+        variety = strategies[(dp + tp) % 4]
+        common = {"mesh": f"dp={dp},tp={tp}", "batch": 2 * dp + 1, "strategy": variety, "clip": 0.5}
+        small = {"width": 8 * tp, "heads": tp, "context": 4 * tp, "layers": 1, "micro_batches": 2}
+        yield Options("mlp", widths=f"{4 * tp},{2 * tp}", optimizer="momentum", **common)
+        for sequence in {False, tp > 1} if tp != 7 else ():  # which cannot share the text's 120 words
+            yield Options("gpt", "text", dropout=0.1, sequence=sequence, **common, **small)
+        if tp == 1:
+            yield Options("cnn", optimizer="adam", **common)
+
+
+@ranks(1, 2, 3, 4, virtual=())
+def test_no_correct_layout_is_accused_on_real_ranks(world):
+    for options in list(sweep(world.size))[:3]:
+        found = certify_job(options, world)
+        assert found.equal and found.largest < LIMIT / 100, f"{options.words()}: {found}"
+
+
+def test_a_layout_with_other_names_is_refused():
+    make, _ = mlp_with(dp=1)
+    _, serial = gpt_with()
+    with pytest.raises(LayoutError, match=r"only one of the layout and its serial twin has 0\.bias"):
+        verdict((make, serial), size=1)
+
+
+def test_too_few_batches_are_refused():
+    with pytest.raises(OptionError, match="there are only 2 batches; give more, or fewer steps"):
+        verdict(mlp_with(dp=2), X[:2], CLASSES[:2], size=2)
+
+
+def test_a_mistake_that_nobody_knows_is_a_wrong_value():
+    class Wrong(ColumnLinear):
+        def forward(self, x):
+            y = super().forward(x)
+            return y * y
+
+    found = verdict(mlp_with(Wrong, ColumnLinear, tp=2), size=2)
+    assert found.difference.cause == "a wrong value" and found.difference.ranks == (0, 1)
+
+
+def test_the_first_difference_is_in_the_order_of_computation():
+    """Two mistakes: the output of the first layer, and every gradient."""
+    make, serial = mlp_with(LowPrecision, ColumnLinear, dp=2, tp=2, replica=Summed)
+    found = verdict((make, serial)).difference
+    assert (found.kind, found.name, found.step, found.ranks) == ("output", "0", 1, (0, 1, 2, 3))
