@@ -128,7 +128,8 @@ def latest(folder: str | Path) -> Path | None:
     """The last complete checkpoint in the folder; None where there is none.   errors: CheckpointError"""
     folder = Path(folder)
     with told("cannot read", folder):
-        return max(_complete(folder).items())[1] if _complete(folder) else None
+        found = _complete(folder)
+    return found[max(found)] if found else None
 
 
 def find(path: str | Path, plain: bool = False) -> Path:

@@ -68,7 +68,7 @@ class Holdings:
     optimizer: an Optimizer or a ZeRO over the model's parameters, or None
     names: every parameter's names, of a tied one several; the first is the one it is saved under
     values: of the parameters;   states: of the optimizer
-    errors: CheckpointError for an optimizer of other parameters
+    errors: CheckpointError for an optimizer of other parameters, or parameters in pieces without their ZeRO
     """
 
     def __init__(self, model: Module, optimizer: Any = None) -> None:
@@ -77,9 +77,9 @@ class Holdings:
         self.names: dict[Parameter, list[str]] = {}
         for name, p in model.named_parameters(remove_duplicate=False):
             self.names.setdefault(p, []).append(name)
-        parts = getattr(optimizer, "parts", [])
+        parts = getattr(optimizer, "parts", None)  # this rank's, which may be none
         self.values = list(self._values(parts))
-        self.states = [] if optimizer is None else list(self._states(parts))
+        self.states = [] if optimizer is None else list(self._states(parts or []))
 
     @property
     def all_names(self) -> list[str]:
@@ -95,15 +95,19 @@ class Holdings:
     def dropouts(self) -> dict[str, Dropout]:
         return {name: m for name, m in self.model.named_modules() if isinstance(m, Dropout)}
 
-    def _values(self, parts: list[Any]) -> Iterator[Held]:
-        cut = {part.parameter for part in parts if part.parameter.outline is not None}
+    def _values(self, parts: list[Any] | None) -> Iterator[Held]:
         for p, names in self.names.items():
             if p.outline is None:
                 yield from _held(names[0], p, 0, p.size, partial(getattr, p, "data"))
-        for part in parts:
-            if part.parameter in cut:  # ZeRO's third stage: whole nowhere
-                name, view = self.names[part.parameter][0], partial(getattr, part.own, "data")
-                yield from _held(name, part.parameter, part.start, part.stop, view)
+            elif parts is None:
+                raise CheckpointError(
+                    f"{names[0]} {p.shape} lies in pieces on several ranks; give the ZeRO that has them as "
+                    "the optimizer"
+                )
+        for part in parts or []:
+            if part.parameter.outline is not None:  # ZeRO's third stage: whole nowhere
+                view = partial(getattr, part.own, "data")
+                yield from _held(self._name(part.parameter), part.parameter, part.start, part.stop, view)
 
     def _states(self, parts: list[Any]) -> Iterator[State]:
         origin = {part.own: part for part in parts}
@@ -112,11 +116,14 @@ class Holdings:
             for i, q in enumerate(slots.parameters):
                 part = origin.get(q)
                 p, start, stop = (q, 0, q.size) if part is None else part[:3]
-                if p not in self.names:
-                    raise CheckpointError(
-                        f"the optimizer has {p!r}, and the model has not; save and load it with its own model"
-                    )
-                yield State(self.names[p][0], groups.index(id(slots.group)), slots, i, p, start, stop)
+                yield State(self._name(p), groups.index(id(slots.group)), slots, i, p, start, stop)
+
+    def _name(self, p: Parameter) -> str:
+        if p not in self.names:
+            raise CheckpointError(
+                f"the optimizer has {p!r}, and the model has not; save and load it with its own model"
+            )
+        return self.names[p][0]
 
 
 def _held(key: str, p: Parameter, start: int, stop: int, view: Callable[[], Any]) -> Iterator[Held]:
