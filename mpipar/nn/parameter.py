@@ -139,7 +139,7 @@ class Parameter(Tensor):
     def __deepcopy__(self, memo: dict[int, Any]) -> "Parameter":
         """The same values in memory of its own, without gradient, hooks or place."""
         fresh = Parameter(
-            self.data.copy() if self.drawn else self.init,
+            self.data.copy() if self.drawn or self.outline is not None else self.init,
             requires_grad=self.requires_grad,
             name=self.name,
             shard=self.shard,

@@ -111,6 +111,8 @@ class ZeRO(Sharded):
                 self.layers.take_part(sums.leave)
             self._check(sums.waiting, share)
             sums.finish()
+        if self.layers is not None:
+            self.layers.release_all()
 
     def average_gradients(self, share: float | None = None) -> None:
         """`averaging` after backward: until here the gradients were whole on each rank.   share: as there"""
@@ -125,12 +127,9 @@ class ZeRO(Sharded):
         self.gather()
 
     def gather(self) -> None:
-        """All ranks' pieces to all ranks.   cost: in stages 1 and 2 an allgather a bucket"""
-        if self.layers is not None:
-            self.layers.release_all()
-            return
+        """All ranks' pieces to all ranks, except in stage 3.   cost: an allgather a bucket"""
         with self.comm.scope("gather parameters"):
-            for unit in self.units:
+            for unit in self.units if self.stage < 3 else ():
                 self.comm.allgather(unit.data, self.algorithm, out=unit.row)
 
     def zero_grad(self) -> None:

@@ -13,7 +13,6 @@ Parameters that are in no layer, or in several (tied embeddings), belong to the 
 gathered around all layers, and have a room of their own.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -21,7 +20,8 @@ from typing import Any, NamedTuple
 from mpipar.arrays import empty_like, overlap, xp
 from mpipar.comm import Communicator
 from mpipar.errors import LayoutError
-from mpipar.nn import Module, ModuleList, Parameter
+from mpipar.nn import Module, Parameter
+from mpipar.parallel.layers import belongings, outermost_members
 from mpipar.parallel.units import Unit
 from mpipar.tensor import Tensor
 
@@ -101,7 +101,7 @@ class JustInTime:
         self._present.pop(id(layer.rooms), None)
 
     def release_all(self) -> None:
-        """After a step what was gathered before it is old."""
+        """No parameter that is in pieces has values."""
         for layer in list(self._present.values()):
             self.release(layer)
 
@@ -117,6 +117,9 @@ class JustInTime:
     @contextmanager
     def gathered(self):
         """Inside, all parameters are whole on all ranks; what all ranks write into them alike is kept."""
+        if self.held:
+            yield
+            return
         self.release_all()
         rows = []
         for unit in self.units:
@@ -148,38 +151,6 @@ class JustInTime:
             return (dy,)
 
         layer.module.forward = gather_and_forward
-
-
-def outermost_members(module: Module) -> list[Module]:
-    """The members of ModuleLists (and Sequentials) that lie in no other such list."""
-    found: list[Module] = []
-    if isinstance(module, ModuleList):
-        return list(module)
-    for child in vars(module).values():
-        if isinstance(child, Module):
-            found += outermost_members(child)
-    return found
-
-
-def belongings(model: Module, modules: Sequence[Module]) -> tuple[list[Parameter], list[list[Parameter]]]:
-    """What is trained outside the modules or in several of them, and what in each of them alone."""
-    for module in modules:
-        nested = [m for m in module.modules() if m is not module and m in modules]
-        if nested or module is model:
-            inner = type(nested[0] if nested else module).__name__
-            raise LayoutError(f"ZeRO stage 3: {inner} lies in another layer, or is the model; name only one")
-    everywhere = _places(model)
-    inside = [
-        [p for p in module.parameters() if p.requires_grad and places[p] == everywhere[p]]
-        for module, places in ((m, _places(m)) for m in modules)
-    ]
-    alone = {p for own in inside for p in own}
-    return [p for p in model.parameters() if p.requires_grad and p not in alone], inside
-
-
-def _places(module: Module) -> Counter[Parameter]:
-    """In how many places the module has each parameter."""
-    return Counter(p for _, p in module.named_parameters(remove_duplicate=False))
 
 
 def _by_dtype(parameters: list[Parameter], comm: Communicator) -> list[Unit]:

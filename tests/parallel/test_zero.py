@@ -1,5 +1,6 @@
 """ZeRO against serial training and the closed forms: values, bytes kept, bytes sent, and its mistakes."""
 
+import copy
 import gc
 import tracemalloc
 from contextlib import nullcontext
@@ -12,7 +13,7 @@ from traced import traced
 import mpipar as mp
 from mpipar.arrays import BACKEND, asarray, to_host, xp
 from mpipar.errors import GraphError, LayoutError, OptionError
-from mpipar.nn import GPT, MLP, Linear, Module, Parameter, Sequential
+from mpipar.nn import GPT, MLP, Linear, Module, Parameter, Sequential, Tanh
 from mpipar.optim import SGD, AdaGrad, Adam, AdamW, CosineLR, clip_grad_norm
 from mpipar.parallel import DataParallel, Mesh, Pipeline, ZeRO, gpt, whole_state_dict
 from mpipar.parallel.memory import closed_form
@@ -153,14 +154,19 @@ def test_every_optimizer_equals_its_serial_twin(world):
 @ranks(1, 2, 3, 4)
 def test_a_tied_transformer_with_unequal_shares_and_micro_batches(world):
     unequal = [0.0, 3.0, 1.0, 1.5][: world.size] if world.size > 1 else [1.0]
-    for how in ({"weights": unequal}, {"parts": 3, "batch_size": 7}, {"parts": 3, "each": True}):
+    settings = [
+        (STAGES, {"weights": unequal}),
+        (STAGES, {"parts": 2}),
+        (
+            (1, 2),
+            {"parts": 3, "batch_size": 7},
+        ),  # some are empty, which stage 3 does not allow
+        ((2, 3), {"parts": 3, "each": True}),
+    ]
+    for stages, how in settings:
         how = {"batch_size": 18, **how}
-        serial, expected = alone(transformer(), "adamw", **{**how, "weights": None, "parts": 1})
-        for stage in STAGES:
-            if stage == 1 and how.get("each"):
-                continue
-            if stage == 3 and how.get("parts") and not how.get("each"):
-                continue  # some ranks would call the model less often than others
+        serial, expected = alone(transformer(), "adamw", batch_size=how["batch_size"])
+        for stage in stages:
             model = transformer()
             zero, norms = together(model, world, stage, "adamw", **how)
             np.testing.assert_allclose(norms, expected, rtol=1e-9)
@@ -195,6 +201,49 @@ def test_the_same_rings_give_the_same_bits(world):
                     p.numpy().tobytes() == q.numpy().tobytes()
                     for p, q in zip(model.parameters(), twin.parameters(), strict=True)
                 )
+
+
+@ranks(2, 3)
+def test_a_rank_with_share_0_counts_as_zero_whatever_it_has(world):
+    serial = mlp()
+    loss(serial, X, Y).backward()
+    for stage in STAGES:
+        model = mlp()
+        zero = ZeRO(model, SGD, world, stage, lr=1.0)
+        with zero.averaging(float(world.rank == 0)):
+            loss(model, X if world.rank == 0 else X * np.nan, Y).backward()
+        zero.step()
+        with zero.gathered():
+            for p, q in zip(model.parameters(), serial.parameters(), strict=True):
+                np.testing.assert_allclose(p.numpy(), q.numpy() - to_host(q.grad), rtol=1e-9, atol=1e-12)
+
+
+@ranks(1, 3)
+def test_layers_that_share_a_weight(world):
+    """It belongs to neither, so it is gathered around both."""
+
+    def build():
+        first, last = (Linear(12, 12, dtype=np.float64) for _ in range(2))
+        last.weight = first.weight
+        return Sequential(first, Tanh(), last, seed=0)
+
+    serial, model = build(), build()
+    optimizer = Adam(serial.parameters(), lr=0.01)
+    zero = ZeRO(model, Adam, world, 3, lr=0.01)
+    assert zero.memory_bytes()["gathered"] == 8 * (144 + 12)
+    for _ in range(2):
+        optimizer.zero_grad()
+        cross_entropy(serial(mp.Tensor(X)), asarray(Y)).backward()
+        optimizer.step()
+        zero.zero_grad()
+        with zero.averaging():
+            y = model(mp.Tensor(X))
+            assert not any(p.drawn for p in model.parameters())  # forgotten between forward and backward
+            cross_entropy(y, asarray(Y)).backward()
+        assert not any(p.drawn for p in model.parameters())
+        zero.step()
+    with zero.gathered():
+        same_parameters(model, serial)
 
 
 WIDTHS = (11, 24, 36, 12)  # each layer's numbers can be shared by 1, 2, 3 and 4 ranks
@@ -495,6 +544,8 @@ def test_what_stage_3_cannot_gather():
             model.state_dict()
         with pytest.raises(GraphError, match="read or write it inside `with zero"):
             next(model.parameters()).data = xp.zeros((16, 12))
+        with pytest.raises(GraphError, match="lies in pieces"):
+            copy.deepcopy(next(model.parameters()))
         model = Sequential(View())
         ZeRO(model, SGD, world, 3)
         with pytest.raises(LayoutError, match=r"View\.forward returns a view of its parameters"):
@@ -516,7 +567,7 @@ def test_what_is_written_while_gathered_is_kept(world):
         model = mlp()
         zero = ZeRO(model, SGD, world, stage)
         other = MLP((12, 16, 8, 5), seed=7, dtype=np.float64)
-        with zero.gathered():
+        with zero.gathered(), zero.gathered():
             model.load_state_dict(other.state_dict())
         with mp.no_grad():
             got = model(mp.Tensor(X)).numpy()
