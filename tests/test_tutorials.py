@@ -21,6 +21,7 @@ QUICK = {  # arguments that keep a test short
     "08_mesh": ["--steps", "4"],
     "09_pipeline": ["--milliseconds", "0.2"],
     "10_zero": ["--steps", "3"],
+    "11_three_dimensions": ["--steps", "4"],
 }
 
 
@@ -320,3 +321,27 @@ def test_the_mesh_predicts_its_messages_learns_and_is_certified(sequence, tmp_pa
     assert "along dp: 1 collective a step" in output
     assert ("along tp: 13 collectives a step" in output) != sequence
     assert "dp=2 × tp=2 against one rank alone: equal (largest relative difference" in output
+
+
+@pytest.mark.parametrize(("size", "kind", "schedule"), [(6, "sim", "zb-h1"), (8, "run", "1f1b")])
+def test_three_dimensions_are_predicted_learned_and_certified(size, kind, schedule, tmp_path):
+    """Of 8 ranks, 16 samples, T = W = 16: a = 4 · 8 · 16 · 16 bytes; the gradients' norm is 8 bytes more."""
+    script = [
+        str(FOLDER / "11_three_dimensions.py"),
+        "--trace",
+        str(tmp_path / "trace"),
+        "--schedule",
+        schedule,
+    ]
+    finished = run_python(["-m", "mpipar.cli", kind, "-n", str(size), *script])
+    assert finished.returncode == 0, finished.stderr
+    losses = [float(number) for number in re.findall(r"loss (\d\.\d+)", finished.stdout)]
+    assert losses[-1] < losses[0] - 0.2
+    a = 4 * 8 * 16 * 16
+    n = int(re.search(r"of which rank 0 has ([\d,]+)", finished.stdout)[1].replace(",", ""))
+    rows = re.findall(r"(tp|dp|pp) +(\d) +(\d+) +([\d,]+) +([\d,]+)", finished.stdout)
+    found = {axis: [int(x.replace(",", "")) for x in (predicted, sent)] for axis, *_, predicted, sent in rows}
+    by_hand = {"tp": 5 * a, "dp": 8 * n, "pp": a}
+    assert found == {axis: [by_hand[axis], by_hand[axis] + 8] for axis in found}
+    assert set(found) == ({"tp", "dp", "pp"} if size == 8 else {"dp", "pp"})
+    assert "against one rank alone: equal (largest relative difference" in finished.stdout

@@ -16,7 +16,7 @@ stages on different ranks: m of activations, m of gradients.   Bubble: see the s
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class Pipeline:
     loss: (output, y) -> the mean over a micro-batch, by default the model's criterion
     seed: draws this rank's layers, where the model was built without values
     model: a Module of this rank's layers, at their places in the whole;   stages: number -> Stage
-    peak: activations that the last step held at most
+    peak: activations that the last step held at most;   waited: seconds in all steps, for other stages
     errors: LayoutError where the schedule is not for pp's ranks, or the model has fewer layers than
       it has stages; ScheduleError; OptionError
     """
@@ -68,7 +68,7 @@ class Pipeline:
         loss: Any = None,
         seed: int | None = None,
     ) -> None:
-        self.pp, self.recompute, self.peak = pp, recompute, 0
+        self.pp, self.recompute, self.peak, self.waited = pp, recompute, 0, 0.0
         self.schedule = schedule_for(schedule, pp.size, micro_batches, virtual)
         self.losses = Losses(model, loss)
         self._program = lower(self.schedule)[pp.rank]
@@ -126,10 +126,18 @@ class Pipeline:
             if isinstance(step, Message):
                 post.carry(step)
                 continue
-            given = actions.starts_from(step)  # outside its scope, which is to tell how long it computes
-            with self.pp.scope(str(step)):
+            with self._waiting():  # outside its scope, which is to tell how long it computes
+                given = actions.starts_from(step)
+            with self.pp.scope(str(step), micro=step.micro):
                 actions.compute(step, given)
-        post.finish()
+        with self._waiting():
+            post.finish()
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        start = self.pp.wtime()
+        yield
+        self.waited += self.pp.wtime() - start
 
     def broadcast(self, loss: Any) -> float:
         """What `step` returned, as a number on all ranks of pp.   cost: a bcast of 8 bytes"""

@@ -63,6 +63,10 @@ class Losses:
             )
         return 1 / counted
 
+    def mean(self, output: Tensor, y: Any) -> Tensor:
+        """The loss of all samples of y at once."""
+        return self._loss(output, y) if self._loss is not None else self._criterion(output, y)
+
     def __call__(self, output: Tensor, y: Any, weight: float) -> Tensor:
         loss = self._loss(output, y) if self._loss is not None else self._criterion(output, y, "sum")
         return loss * weight

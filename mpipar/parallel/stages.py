@@ -55,7 +55,7 @@ class Ties:
     """The parameters that several ranks of a pipeline have.
 
     of_stage: each stage's parameters, of one model, on every rank
-    elsewhere: those of this rank that another rank counts as its own
+    shared: those of this rank;   elsewhere: of them those that another rank counts as its own
     cost: a split for each set of ranks that share some
     """
 
@@ -70,7 +70,13 @@ class Ties:
         comms = {ranks: pp.split(0 if pp.rank in ranks else None) for ranks in dict.fromkeys(shared.values())}
         self._pp = pp
         self._sums = [(p, comms[ranks]) for p, ranks in shared.items() if pp.rank in ranks]
+        self.shared = [p for p, _ in self._sums]
         self.elsewhere = {p for p, ranks in shared.items() if pp.rank in ranks[1:]}
+
+    @property
+    def seconds(self) -> float:
+        """That this rank has spent in these sums."""
+        return sum(comm.seconds for comm in {id(comm): comm for _, comm in self._sums}.values())
 
     def sum_gradients(self) -> None:
         """g ← Σ over the ranks that share it, bitwise equal on them."""

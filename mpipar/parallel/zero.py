@@ -22,11 +22,12 @@ Stage 3 (zero3.py) gathers the parameters before each layer's forward and backwa
 
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import groupby
 from typing import Any
 
 from mpipar.comm import Communicator
 from mpipar.errors import LayoutError, OptionError
-from mpipar.nn import Module
+from mpipar.nn import Module, Parameter
 from mpipar.optim import Optimizer
 from mpipar.parallel.buckets import BUCKET_BYTES
 from mpipar.parallel.data import DataParallel
@@ -50,6 +51,8 @@ class ZeRO(Sharded):
     optimizer: a class of mpipar.optim, with its settings; schedules work on a ZeRO as on an optimizer
     parameters: as the optimizer takes them, or groups of them; by default all of the model
     bucket_bytes: the least size of a bucket, stages 1 and 2;   modules: the layers of stage 3, see zero3.py
+    alone: parameters that are summed for themselves, stages 1 and 2: two stages of a pipeline that share
+      one cut it alike then, so that their copies stay bitwise equal
     algorithm: of reduce_scatter and allgather
     unused: what a parameter without a gradient is: an "error", or "zero"
     Frozen parameters are whole on every rank. The model is whole on every rank when this begins.
@@ -70,6 +73,7 @@ class ZeRO(Sharded):
         *,
         parameters: Iterable[Any] | None = None,
         modules: Sequence[Module] | None = None,
+        alone: Iterable[Parameter] = (),
         bucket_bytes: int = BUCKET_BYTES,
         algorithm: str = "auto",
         unused: str = "error",
@@ -86,7 +90,7 @@ class ZeRO(Sharded):
             self.layers.own(names)
             units = self.layers.units
         else:
-            units = [Unit(bucket.parameters, dp) for bucket in buckets]
+            units = [Unit(row, dp) for bucket in buckets for row in _rows(bucket.parameters, set(alone))]
             own_in_flats(units, names, with_gradients=stage == 1)
         given = model.parameters() if parameters is None else parameters
         super().__init__(units, dp, given, optimizer, settings)
@@ -190,3 +194,8 @@ class Sums(Overlap):
         """Sum all other units, complete or not."""
         while self.waiting:
             self.leave()
+
+
+def _rows(parameters: list[Parameter], alone: set[Parameter]) -> list[list[Parameter]]:
+    """Neighbours together, but each of `alone` in a row of its own."""
+    return [list(row) for _, row in groupby(parameters, key=lambda p: id(p) if p in alone else 0)]

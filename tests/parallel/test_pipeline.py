@@ -11,6 +11,7 @@ from ranks import ranks
 import mpipar as mp
 from mpipar import nn
 from mpipar.arrays import BACKEND, asarray, to_host
+from mpipar.comm.network import Link, Topology
 from mpipar.errors import GraphError, LabelError, LayoutError, OptionError, ScheduleError, ShapeError
 from mpipar.optim import clip_grad_norm, grad_norm
 from mpipar.parallel import DataParallel, Mesh, Pipeline, global_grad_norm, gpt, whole
@@ -201,9 +202,30 @@ def test_messages_are_two_a_micro_batch_and_boundary_and_one_header(tmp_path):
             expected[a, b, 8 * 2 * width] += 4
         expected[rank, rank + 1, 128] += 2  # one for each shape of a batch
     assert sent == expected
-    scopes = Counter(e.scope for e in trace.ranks[1].events if e.op == "scope" and "tied" not in e.scope)
-    actions = [f"pipeline 1f1b/{a}" for a in build("1f1b", 4, 4).rows[1]]
-    assert scopes == Counter(["pipeline 1f1b", *actions] * 3)
+    scopes = Counter(
+        (e.scope, e.micro) for e in trace.ranks[1].events if e.op == "scope" and e.scope.count("/") < 2
+    )
+    actions = [(f"pipeline 1f1b/{a}", a.micro) for a in build("1f1b", 4, 4).rows[1]]
+    assert scopes == Counter([("pipeline 1f1b", -1), *actions] * 3)
+
+
+def test_waits_for_other_stages_are_counted():
+    """A message takes 1 s, the loss 0.5 s, all else nothing: so all else is waiting."""
+    slow = Topology((Link(1.0, 0.0),) * 3, gamma=0.0, ranks_per_socket=1, sockets_per_node=1)
+
+    def step(world):
+        def loss(output, y):
+            world.pause(0.5)
+            return cross_entropy(output, y)
+
+        pipeline = Pipeline(mlp(), world, "naive", micro_batches=1, loss=loss, seed=1)
+        start = world.wtime()
+        pipeline.step(asarray(X), asarray(Y))
+        return world.wtime() - start, pipeline.waited
+
+    (first, waited), (last, also_waited) = mp.virtual.run(step, 2, network=slow)
+    assert waited == pytest.approx(first) == pytest.approx(2.5)
+    assert also_waited == pytest.approx(last - 0.5)
 
 
 def test_a_recomputing_pipeline_holds_less_and_has_bitwise_equal_gradients():
