@@ -16,7 +16,7 @@ failure.install()  # first, so that a wrong MPIPAR_BACKEND is one sentence and n
 __version__ = "0.1.0"
 
 # name -> the package it comes from; a package that is not used is not imported
-_PACKAGES = ("arrays", "comm", "data", "nn", "optim", "parallel", "tensor", "trace", "view")
+_PACKAGES = ("arrays", "comm", "data", "nn", "optim", "parallel", "schedule", "tensor", "trace", "view")
 _MODULES = {"virtual": "comm.virtual"}  # modules that are found by a short name
 _NAMES = {
     "ANY_SOURCE": "comm",

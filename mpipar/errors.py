@@ -54,12 +54,20 @@ class LayoutError(MpiparError, ValueError):
     """Sizes that the ranks of a layout cannot share."""
 
 
+class ScheduleError(MpiparError, ValueError):
+    """A pipeline schedule that is incomplete, out of order, deadlocks or holds too much."""
+
+
 class DataError(MpiparError, ValueError):
     """A data set that is missing or not what it should be."""
 
 
 class TraceError(MpiparError, ValueError):
     """A trace folder that is missing, foreign or damaged."""
+
+
+class CheckpointError(MpiparError, ValueError):
+    """A checkpoint that is missing, foreign, damaged, of another model, or that could not be written."""
 
 
 class OptionError(MpiparError, ValueError):

@@ -16,10 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from mpipar.errors import BackendError, LaunchError, MpiparError, OptionError, TraceError
+from mpipar.errors import BackendError, CheckpointError, LaunchError, MpiparError, OptionError, TraceError
 from mpipar.settings import settings
 
-SETTING_ERRORS = (BackendError, LaunchError, OptionError, TraceError)
+SETTING_ERRORS = (BackendError, CheckpointError, LaunchError, OptionError, TraceError)
 # s: where all ranks fail alike, rank 0 is read first, and ends the others before they speak
 PAUSE, LONG_PAUSE = 0.03, 2.0
 MPIRUNS = ("mpirun", "mpiexec", "prterun", "orterun")

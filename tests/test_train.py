@@ -2,10 +2,13 @@
 
 import json
 import re
+from shutil import copytree
 
+import numpy as np
 import pytest
 from ranks import run_python, run_ranks
 
+from mpipar.parallel.weights import whole_weights
 from mpipar.trace import read
 
 TINY = ["--model", "gpt", "--width", "16", "--layers", "1", "--context", "16", "--batch", "8"]
@@ -69,6 +72,98 @@ def test_a_slower_network_is_slower(tmp_path):
     assert rates[0] > 3 * rates[1]
 
 
+THREE = [*TINY, "--data", "text", "--mesh", "dp=2,tp=2,pp=2", "--schedule", "1f1b"]
+THREE += ["--micro-batches", "4", "--zero", "1"]
+
+
+def test_three_axes_stop_and_go_on_bit_by_bit_on_real_ranks(tmp_path):
+    """Six steps on virtual ranks are three on them and, after a stop, three on real ones."""
+    whole, parts, trace = (str(tmp_path / name) for name in ("whole", "parts", "trace"))
+    run = mpipar("train", *THREE, "--steps", "6", "--checkpoint", whole, "--virtual")
+    assert run.returncode == 0, run.stderr
+    run = mpipar("train", *THREE, "--steps", "3", "--checkpoint", parts, "--virtual")
+    assert run.returncode == 0, run.stderr
+    run = mpipar("train", *THREE, "--steps", "6", "--checkpoint", parts, "--resume", "--trace", trace)
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert lines[0].startswith("gpt on text; 8 ranks: pp=2 × dp=2 × tp=2; ")
+    assert lines[1] == f"going on from step-000003 in {parts}"
+    assert [line[:8] for line in lines[2:5]] == ["step 4/6", "step 5/6", "step 6/6"]
+    said = " ".join(run.stdout.split())
+    assert "pipeline 1f1b, 4 micro-batches, stages of 2, 1 layers; rank 0 held 2 activations at most" in said
+    assert "ZeRO stage 1; on rank 0: parameters" in said
+    assert (
+        max(len(line.rstrip()) for line in lines if "certify" not in line and str(tmp_path) not in line)
+        <= 100
+    )
+    first, second = whole_weights(whole), whole_weights(parts)
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    summary = mpipar("trace", "summary", trace).stdout
+    assert re.search(r"pipeline 1f1b: \d+ % of .* by the formula \(P-1\)/\(m\+P-1\) 20 %", summary)
+
+
+def test_checkpoints_come_every_so_many_steps_and_the_last_ones_stay(tmp_path):
+    words = [*TINY, "--steps", "7", "--checkpoint", str(tmp_path), "--checkpoint-every", "2", "--keep", "3"]
+    run = mpipar("train", *words, "--virtual")
+    assert run.returncode == 0, run.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000004", "step-000006", "step-000007"]
+    assert f"saved in {tmp_path}; --resume --steps 14 goes on" in run.stdout
+
+
+FULL_DISK = """
+import resource, sys
+import mpipar
+from mpipar.cli.train import call
+mpipar.world()
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+sys.exit(call("train", sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_ends_all_ranks_with_one_sentence_and_leaves_nothing(tmp_path):
+    words = [*TINY, "--mesh", "dp=2,pp=2", "--steps", "4", "--checkpoint", str(tmp_path / "runs")]
+    run = run_ranks(4, ["-c", FULL_DISK, *words, "--checkpoint-every", "2"], limit=30)
+    assert run.returncode not in (0, 124)
+    assert run.stderr.count("File too large; make room, or choose another folder") == 1
+    assert list((tmp_path / "runs").iterdir()) == [] and "step 1/4" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        ("cut", "it is cut off or another file"),
+        ("newer", "has format 9, and this mpipar reads up to 1; update mpipar"),
+        ("foreign", "was not written by mpipar"),
+        ("none", "has no checkpoint"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_gone_on_from_is_one_sentence(damage, sentence, saved, tmp_path):
+    step = tmp_path / "runs" / "step-000002"
+    copytree(saved, tmp_path / "runs")
+    manifest = step / "checkpoint.json"
+    if damage == "cut":
+        numbers = next(step.glob("*.safetensors"))
+        numbers.write_bytes(numbers.read_bytes()[:-8])
+    elif damage == "newer":
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": 9}))
+    elif damage == "foreign":
+        manifest.write_text("{}")
+    else:
+        manifest.unlink()
+    run = mpipar("train", *TINY, "--checkpoint", str(tmp_path / "runs"), "--resume", "--steps", "4")
+    assert run.returncode == 2 and run.stdout == ""
+    assert run.stderr.startswith("mpipar: ") and sentence in run.stderr and run.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    run = mpipar("train", *TINY, "--steps", "2", "--checkpoint", str(folder), "--virtual", "-n", "2")
+    assert run.returncode == 0, run.stderr
+    return folder
+
+
 def test_certify_says_equal_and_ends_with_0(tmp_path):
     run = mpipar("certify", *TINY, "--mesh", "dp=2,tp=2", "--sequence", "--check-steps", "2")
     assert run.returncode == 0, run.stderr
@@ -76,6 +171,8 @@ def test_certify_says_equal_and_ends_with_0(tmp_path):
     assert re.search(
         r"^equal \(largest relative difference \S+e-1[2-6] in [\w.]+\)$", run.stdout, re.MULTILINE
     )
+    run = mpipar("certify", *THREE, "--virtual", "--check-steps", "2")
+    assert "gpt on dp=2,tp=2,pp=2 against one rank alone" in run.stdout and "\nequal (" in run.stdout
     run = mpipar("certify", "-n", "3", "--virtual", "--json")
     found = json.loads(run.stdout)
     assert found["equal"] and found["difference"] is None and 0 < found["largest"] < 1e-11
@@ -93,6 +190,10 @@ def test_certify_says_equal_and_ends_with_0(tmp_path):
             "--mesh dp=2 has 2 ranks, but -n is 3; let both be the same, or leave -n out",
         ),
         ("certify --data nothing.npz", "--data nothing.npz cannot be read (there is no such file); give "),
+        ("train --mesh pp=2 --schedule 1f2b", "there is no schedule and no file '1f2b'; use naive, gpipe"),
+        ("train --mesh pp=2 --batch 63", "--batch 63: dp=1 ranks with 2 micro-batches each need a multiple"),
+        ("train --mesh pp=5 --batch 65", "3 layers cannot fill 5 stages"),
+        ("train --checkpoint nothing --resume", "nothing has no checkpoint"),
         ("train -n 0", "0 ranks cannot run anything; ask for 1 or more"),
         ("train --lr fast", "invalid value for '--lr'"),
         ("train --speed 3", "no such option: --speed"),
@@ -110,5 +211,16 @@ def test_a_mistake_is_one_sentence_before_anything_runs(words, sentence):
 def test_help_lists_every_option():
     run = mpipar("train", "--help")
     assert run.returncode == 0
-    for name in ("--model", "--mesh", "--sequence", "--micro-batches", "--virtual", "--trace", "--ranks"):
+    for name in (
+        "--model",
+        "--mesh",
+        "--sequence",
+        "--micro-batches",
+        "--virtual",
+        "--trace",
+        "--ranks",
+        "--schedule",
+        "--zero",
+        "--resume",
+    ):
         assert name in run.stdout

@@ -20,6 +20,9 @@ QUICK = {  # arguments that keep a test short
     "06_reading_traces": ["--steps", "3"],
     "07_tensor_parallel": [],
     "08_mesh": ["--steps", "4"],
+    "09_pipeline": ["--milliseconds", "0.2"],
+    "10_zero": ["--steps", "3"],
+    "11_three_dimensions": ["--steps", "4"],
 }
 
 
@@ -278,6 +281,42 @@ def test_without_a_trace_it_says_so(tmp_path):
     assert "no trace was recorded" in output
 
 
+@pytest.mark.parametrize("size", [2, 4])
+def test_the_bubbles_of_virtual_ranks_are_those_by_the_formulas(size):
+    """(P-1)/(m+P-1) of GPipe and 1F1B; of ZB-H1 P-1 of 3m+P-1 units, all of F, I, W one unit."""
+    finished = run_python(
+        ["-m", "mpipar.cli", "sim", "-n", str(size), str(FOLDER / "09_pipeline.py"), "--trace", "0"]
+    )
+    assert finished.returncode == 0, finished.stderr
+    rows = re.findall(r"(gpipe|1f1b|zb-h1|mine) +([\d.]+)% +([\d.]+)% +(\d+)", finished.stdout)
+    by_hand = {"gpipe": (8 + size - 1, 8), "1f1b": (8 + size - 1, size), "zb-h1": (24 + size - 1, size)}
+    for name, predicted, measured, held in rows[:3]:
+        units, most = by_hand[name]
+        assert float(predicted) == pytest.approx(100 * (size - 1) / units, abs=0.06)
+        assert abs(float(measured) - float(predicted)) < 0.5 and int(held) == most
+    assert [name for name, *_ in rows] == [*by_hand, "mine"]
+    assert "all schedules have one loss: yes" in finished.stdout
+
+
+@pytest.mark.parametrize(("optimizer", "k"), [("AdamW", 2), ("SGD", 0)])
+def test_zero_keeps_and_sends_what_the_closed_forms_say(tmp_path, optimizer, k):
+    """4Ψ = 536,688 bytes, which 4 ranks can share; the largest of the layers has 240 · 241 numbers."""
+    script = [str(FOLDER / "10_zero.py"), "--trace", str(tmp_path / "trace"), "--optimizer", optimizer]
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", "4", *script, "--steps", "2"])
+    assert finished.returncode == 0, finished.stderr
+    whole, room = 536_688, 4 * 240 * 241
+    kept = [(2 + k) * whole, (2 + k / 4) * whole, (1 + (1 + k) / 4) * whole, (2 + k) / 4 * whole + room]
+    text = finished.stdout.replace(",", "")
+    rows = re.findall(r"^\[0\] +([0-3])(?: +\d+){4} +(\d+) +(\d+) +[\d.]+ *$", text, re.M)
+    assert [(int(stage), int(one), int(two)) for stage, one, two in rows] == [
+        (stage, n, n) for stage, n in enumerate(kept)
+    ]
+    sent = re.findall(r"stage ([0-3]) +predicted +(\d+) +sent +(\d+)", text)
+    by_hand = [2 * whole * 3 // 4] * 3 + [3 * whole * 3 // 4]
+    assert [(int(one), int(two)) for _, one, two in sent] == [(n, n) for n in by_hand]
+    assert "all stages have the losses of stage 0: yes" in finished.stdout
+
+
 @pytest.mark.parametrize(
     ("mistake", "verdict"),
     [
@@ -310,3 +349,27 @@ def test_the_mesh_predicts_its_messages_learns_and_is_certified(sequence, tmp_pa
     calls, sent = (38, "326.8 KiB") if sequence else (13, "323.0 KiB")
     assert f"along tp: {calls} collectives a step, rank 0 sends {sent}\n" in output
     assert "dp=2 × tp=2 against one rank alone: equal (largest relative difference" in output
+
+
+@pytest.mark.parametrize(("size", "kind", "schedule"), [(6, "sim", "zb-h1"), (8, "run", "1f1b")])
+def test_three_dimensions_are_predicted_learned_and_certified(size, kind, schedule, tmp_path):
+    """Of 8 ranks, 16 samples, T = W = 16: a = 4 · 8 · 16 · 16 bytes; the gradients' norm is 8 bytes more."""
+    script = [
+        str(FOLDER / "11_three_dimensions.py"),
+        "--trace",
+        str(tmp_path / "trace"),
+        "--schedule",
+        schedule,
+    ]
+    finished = run_python(["-m", "mpipar.cli", kind, "-n", str(size), *script])
+    assert finished.returncode == 0, finished.stderr
+    losses = [float(number) for number in re.findall(r"loss (\d\.\d+)", finished.stdout)]
+    assert losses[-1] < losses[0] - 0.2
+    a = 4 * 8 * 16 * 16
+    n = int(re.search(r"of which rank 0 has ([\d,]+)", finished.stdout)[1].replace(",", ""))
+    rows = re.findall(r"(tp|dp|pp) +(\d) +(\d+) +([\d,]+) +([\d,]+)", finished.stdout)
+    found = {axis: [int(x.replace(",", "")) for x in (predicted, sent)] for axis, *_, predicted, sent in rows}
+    by_hand = {"tp": 5 * a, "dp": 8 * n, "pp": a}
+    assert found == {axis: [by_hand[axis], by_hand[axis] + 8] for axis in found}
+    assert set(found) == ({"tp", "dp", "pp"} if size == 8 else {"dp", "pp"})
+    assert "against one rank alone: equal (largest relative difference" in finished.stdout

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mpipar.cli import bench, trace
+from mpipar.cli import bench, schedule, trace
 from mpipar.cli.options import Json, ranks_option, start
 from mpipar.errors import LaunchError, MpiparError
 from mpipar.settings import settings
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(trace.app, name="trace")
 app.add_typer(bench.app, name="bench")
+app.add_typer(schedule.app, name="schedule")
 
 
 # what follows the script is the script's, also --help and -n

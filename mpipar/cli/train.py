@@ -14,6 +14,7 @@ from mpipar.comm import Communicator, find_launcher, virtual, world
 from mpipar.errors import LaunchError, MpiparError, OptionError
 from mpipar.parallel.job import checked
 from mpipar.parallel.options import Options
+from mpipar.parallel.saving import Saving, check_saving
 from mpipar.settings import CommandLine, is_off, settings
 from mpipar.view import training_report
 
@@ -53,18 +54,36 @@ CERTIFY: dict[str, tuple[Any, Any]] = {
 }
 
 
+def _offered(options: type) -> dict[str, tuple[Any, Any]]:
+    """Of a dataclass of options: field -> (type with its flag, default)."""
+    hints, offered = get_type_hints(options), {}
+    for one in fields(options):
+        flag = typer.Option("--" + one.name.replace("_", "-"), help=one.metadata["help"])
+        offered[one.name] = Annotated[hints[one.name], flag], one.default
+    return offered
+
+
 def call(name: str, words: list[str]) -> int:
     """`mpipar name words…`.   returns: the exit status"""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()({"train": _with_options(train, {}), "certify": _with_options(certify, CERTIFY)}[name])
+    commands = {"train": (train, _offered(Saving)), "certify": (certify, CERTIFY)}
+    app.command()(_with_options(*commands[name]))
     command = typer.main.get_command(app)
     status = command(args=words, prog_name=f"mpipar {name}", standalone_mode=False)
     return status if isinstance(status, int) else 0
 
 
-def train(options: Options, where: Where) -> int:
+def train(options: Options, where: Where, **given: Any) -> int:
     """Train a model on a mesh of ranks: starts mpirun, or just trains where mpirun started it."""
-    return _carry_out("train", options, where, [], training_report.train)
+    saving = Saving(**given)
+
+    def check(options: Options) -> None:
+        check_saving(saving, options, checked(options))
+
+    def on_rank(world: Communicator, options: Options) -> None:
+        training_report.train(world, options, saving)
+
+    return _carry_out("train", options, where, saving.words(), on_rank, check)
 
 
 def certify(options: Options, where: Where, check_steps: int, as_json: bool) -> int:
@@ -74,14 +93,17 @@ def certify(options: Options, where: Where, check_steps: int, as_json: bool) -> 
         return training_report.certificate(world, options, check_steps, as_json).equal
 
     more = [*["--check-steps", str(check_steps)] * (check_steps != STEPS), *["--json"] * as_json]
-    return _carry_out("certify", options, where, more, on_rank)
+    return _carry_out("certify", options, where, more, on_rank, checked)
 
 
-def _carry_out(name: str, options: Options, where: Where, more: list[str], on_rank: Callable) -> int:
-    """on_rank(world, options) here, on virtual ranks, or by `mpirun … mpipar name options`."""
+def _carry_out(
+    name: str, options: Options, where: Where, more: list[str], on_rank: Callable, check: Callable
+) -> int:
+    """check(options), then on_rank(world, options) here, on virtual ranks, or by `mpirun … mpipar name …`."""
     is_rank = settings().launcher_variable is not None and not where.virtual
     try:
-        options = _checked(options, where, settings().launcher_size if is_rank else None)
+        options = _with_mesh(options, where, settings().launcher_size if is_rank else None)
+        check(options)
     except MpiparError as error:
         if is_rank:  # all ranks' mistake: rank 0 says it, and ends the others
             failure.report(OptionError, OptionError(str(error)), None)
@@ -99,8 +121,8 @@ def _carry_out(name: str, options: Options, where: Where, more: list[str], on_ra
     start(find_launcher(where.mpirun), options.ranks, program, where.hostfile)
 
 
-def _checked(options: Options, where: Where, started: int | None) -> Options:
-    """The options with a mesh.   started: how many ranks run already.   errors: for what cannot be met"""
+def _with_mesh(options: Options, where: Where, started: int | None) -> Options:
+    """started: how many ranks run already   errors: LaunchError for another number than the mesh has"""
     ranks = next(n for n in (started, where.ranks, options.ranks) if n is not None)
     if ranks < 1:
         raise LaunchError(f"{ranks} ranks cannot run anything; ask for 1 or more")
@@ -112,7 +134,6 @@ def _checked(options: Options, where: Where, started: int | None) -> Options:
             f"--mesh {options.mesh} has {options.ranks} ranks, but {there}; let both be the same, or leave "
             f"{'--mesh' if started else '-n'} out"
         )
-    checked(options)
     return options
 
 
@@ -131,11 +152,7 @@ def _folder(trace: str | None) -> Any:
 
 def _with_options(command: Callable, more: dict[str, tuple[Any, Any]]) -> Callable:
     """The command with an option for each field of Options, and those of Where and `more`."""
-    hints, offered = get_type_hints(Options), {}
-    for one in fields(Options):
-        flag = typer.Option("--" + one.name.replace("_", "-"), help=one.metadata["help"])
-        offered[one.name] = Annotated[hints[one.name], flag], one.default
-    offered |= WHERE | more
+    offered = _offered(Options) | WHERE | more
 
     def called(**given: Any) -> int:
         options = Options(**{one.name: given.pop(one.name) for one in fields(Options)})

@@ -21,6 +21,8 @@ class CNN(Sequential):
     errors: OptionError for an image too small to be halved once a stage
     """
 
+    criterion = staticmethod(cross_entropy)
+
     def __init__(
         self,
         image: tuple[int, int, int] = (1, 8, 8),
@@ -45,4 +47,4 @@ class CNN(Sequential):
 
     def loss(self, x: Any, labels: Any, reduction: str = "mean") -> Tensor:
         """The cross-entropy of the classes, labels (N,)."""
-        return cross_entropy(self(x), labels, reduction)
+        return self.criterion(self(x), labels, reduction)

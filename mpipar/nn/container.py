@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from mpipar.nn.chain import Layer, chain_of
 from mpipar.nn.module import Module
 
 
@@ -37,3 +38,7 @@ class Sequential(ModuleList):
         for module in self:
             x = module(x)
         return x
+
+    def chain(self) -> list[Layer]:
+        """See chain.py."""
+        return chain_of({name: m for name, m in vars(self).items() if isinstance(m, Module)})

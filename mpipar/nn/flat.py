@@ -22,7 +22,7 @@ class Flat:
     """Trainable parameters of one dtype in a row; made by `flatten`.
 
     data, grad: 1-D arrays of the backend; grad holds stale numbers where a parameter's .grad
-      is None (see zero_missing)
+      is None (see zero_missing), and is None where gradients are not kept side by side
     parameters, offsets: parameter i lies at offsets[i] : offsets[i+1]
     """
 
@@ -85,13 +85,21 @@ def beside(p: Parameter, q: Parameter) -> bool:
     return p.place[0] is q.place[0] and p.place[2] == q.place[1]
 
 
+def move_into(parameters: list[Parameter], data: Any, grad: Any = None) -> Flat:
+    """A Flat of these two 1-D buffers, into which the parameters move; a Flat they leave holds old numbers.
+
+    grad: None: backward makes an array for each gradient, and an optimizer has a run a parameter
+    """
+    flat = Flat(parameters, data, grad)
+    for p, (start, stop) in zip(parameters, pairwise(flat.offsets), strict=True):
+        views = [None if whole is None else whole[start:stop].reshape(p.shape) for whole in (data, grad)]
+        p.move(flat, start, *views)
+    return flat
+
+
 def _new(trained: list[Parameter], dtype: Any) -> Flat:
     size = sum(p.size for p in trained)
-    flat = Flat(trained, xp.empty(size, dtype), xp.zeros(size, dtype))
-    for p, (start, stop) in zip(trained, pairwise(flat.offsets), strict=True):
-        data, grad = (whole[start:stop].reshape(p.shape) for whole in (flat.data, flat.grad))
-        p.move(flat, start, data, grad)
-    return flat
+    return move_into(trained, xp.empty(size, dtype), xp.zeros(size, dtype))
 
 
 def _existing(trained: list[Parameter]) -> Flat | None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from mpipar.errors import ShapeError
+from mpipar.nn.chain import Layer
 from mpipar.nn.container import ModuleList
 from mpipar.nn.embedding import Embedding
 from mpipar.nn.init import Init
@@ -114,7 +115,17 @@ class GPT(Module):
 
     def loss(self, ids: Any, labels: Any, reduction: str = "mean") -> Tensor:
         """The cross-entropy of the next tokens, labels (N, T), over all places not labelled -100."""
-        return self.parts.cross_entropy(self(ids), labels, reduction)
+        return self.criterion(self(ids), labels, reduction)
+
+    def criterion(self, logits: Tensor, labels: Any, reduction: str = "mean") -> Tensor:
+        """The same, from the logits."""
+        return self.parts.cross_entropy(logits, labels, reduction)
+
+    def chain(self) -> list[Layer]:
+        """Embedding, blocks, head; see chain.py."""
+        first = {"tokens": self.tokens, "positions": self.positions, "dropout": self.dropout}
+        blocks = [Layer({f"layers.{i}": block}, block) for i, block in enumerate(self.layers)]
+        return [Layer(first, self.embed), *blocks, Layer({"norm": self.norm, "head": self.head}, self.logits)]
 
 
 def gpt_init(name: str, usual: Init, layers: int) -> Init:

@@ -23,6 +23,8 @@ class MLP(Sequential):
     errors: OptionError for fewer than two widths
     """
 
+    criterion = staticmethod(cross_entropy)
+
     def __init__(
         self,
         widths: Sequence[int],
@@ -46,4 +48,4 @@ class MLP(Sequential):
 
     def loss(self, x: Any, labels: Any, reduction: str = "mean") -> Tensor:
         """The cross-entropy of the classes, labels (…,)."""
-        return cross_entropy(self(x), labels, reduction)
+        return self.criterion(self(x), labels, reduction)

@@ -21,11 +21,12 @@ class Parameter(Tensor):
     source: an array, or an Init whose values `draw` makes later; until then `data` raises
     shard: which part of the parameter of this name it is, where ranks share that; None: all of it
     place: (Flat, start, stop) once `flatten` gave it a place there: data and grad are views
-    Assigning `data` to a parameter that has a place writes into its buffer.
-    errors: GraphError for the values of a parameter that was not drawn yet
+    outline: an array of its shape and dtype without memory, once `lend` said where the values are
+    Assigning `data` to a parameter that has a place, or was lent an array, writes there.
+    errors: GraphError for the values of a parameter that was not drawn yet, or has none on this rank now
     """
 
-    __slots__ = ("init", "place", "shard")
+    __slots__ = ("init", "outline", "place", "shard")
 
     def __init__(
         self,
@@ -35,7 +36,7 @@ class Parameter(Tensor):
         name: str | None = None,
         shard: Shard | None = None,
     ) -> None:
-        self.place, self.shard = None, shard
+        self.place, self.outline, self.shard = None, None, shard
         self.init = source if isinstance(source, Init) else None
         if self.init is not None and shard is not None:
             self.init = replace(self.init, part=shard.part)
@@ -63,6 +64,11 @@ class Parameter(Tensor):
     @property
     def data(self) -> Any:
         value = _slot.__get__(self)
+        if value is None and self.outline is not None:
+            raise GraphError(
+                f"parameter {self.name or '(no name)'} {self.shape} lies in pieces on several ranks, and is "
+                "whole only while its layer computes; read or write it inside `with zero.gathered():`"
+            )
         if value is None:
             raise GraphError(
                 f"parameter {self.name or '(no name yet)'} {self.shape} has no values; call "
@@ -72,10 +78,10 @@ class Parameter(Tensor):
 
     @data.setter
     def data(self, value: Any) -> None:
-        if self.place is None:
+        if self.place is None and self.outline is None:
             _slot.__set__(self, value)
             return
-        view = _slot.__get__(self)
+        view = self.data
         if value is view:  # p.data -= ... has written already
             return
         if value.shape != view.shape:
@@ -86,23 +92,40 @@ class Parameter(Tensor):
         view[...] = value
 
     def move(self, flat: Any, start: int, view: Any, grad: Any) -> None:
-        """Live in `flat` from `start` on: values and gradient are copied into the two views."""
+        """Live in `flat` from `start` on: values and gradient are copied into the two views.
+
+        grad: None: the gradient stays where it is, and later ones are arrays of their own
+        """
         view[...] = self.data
-        if self.grad is not None:
+        if grad is not None and self.grad is not None:
             grad[...] = self.grad
             self.grad = grad
         _slot.__set__(self, view)
         self.grad_buffer = grad
         self.place = (flat, start, start + view.size)
 
+    def lend(self, view: Any) -> None:
+        """The values are those in `view`, which is not copied; None: there are none on this rank now.
+
+        Gives its place and its gradient buffer up; shape and dtype stay.
+        """
+        if self.outline is None:
+            self.outline = np.broadcast_to(np.zeros((), self.dtype), self.shape)
+        self.place = self.grad_buffer = None
+        _slot.__set__(self, view)
+
     @property
     def shape(self) -> tuple[int, ...]:
+        if self.outline is not None:
+            return self.outline.shape
         if self.drawn:
             return self.data.shape
         return self.init.shape if self.init.part is None else _part_shape(self.init)
 
     @property
     def dtype(self) -> np.dtype:
+        if self.outline is not None:
+            return self.outline.dtype
         return self.data.dtype if self.drawn else np.dtype(self.init.dtype)
 
     @property
@@ -116,7 +139,7 @@ class Parameter(Tensor):
     def __deepcopy__(self, memo: dict[int, Any]) -> "Parameter":
         """The same values in memory of its own, without gradient, hooks or place."""
         fresh = Parameter(
-            self.data.copy() if self.drawn else self.init,
+            self.data.copy() if self.drawn or self.outline is not None else self.init,
             requires_grad=self.requires_grad,
             name=self.name,
             shard=self.shard,

@@ -100,6 +100,10 @@ class Optimizer:
             pair = self._scratch[x.dtype] = (xp.empty(size, x.dtype), xp.empty(size, x.dtype))
         return pair[0][:size], pair[1][:size]
 
+    def state_bytes(self) -> int:
+        """Bytes of the state, which is made at the first update."""
+        return sum(v.nbytes for slots in self._slots for v in slots.values.values())
+
     def zero_grad(self) -> None:
         """Forget the gradients; the next backward writes them anew.   cost: no memory is touched."""
         for group in self.param_groups:

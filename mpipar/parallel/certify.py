@@ -4,9 +4,10 @@ Every rank trains its part of the layout and, beside it, the whole serial twin, 
 compares its part of every tensor with the twin's in the order in which they are computed:
 
     initial values                    then, a step:
-    outputs of modules                forward; block r of the twin's where ranks share a dim
+    outputs of modules                forward; block r of the twin's where ranks share a dim; a stage's own
     the loss
-    gradients                         in the order in which the twin's backward completes them
+    gradients                         in the order in which the twin's backward completes them; of ZeRO
+                                      each rank's piece
     parameters                        after the update
 
 The first that differs is nearest to the mistake: all that it was computed from was equal. What
@@ -24,6 +25,7 @@ cost: the twin's computation on every rank, and messages of one number a tensor
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import isfinite
 
 from mpipar.data import Batch
 from mpipar.errors import OptionError
@@ -60,8 +62,8 @@ class Certificate:
         what = "the loss" if found.kind == "loss" else f"the {found.kind} of {found.name}"
         when = f" in step {found.step}" if found.step else ""
         ranks = f"rank{'s' * (len(found.ranks) > 1)} {', '.join(map(str, found.ranks))}"
-        much = f"by {found.difference:.1e} of its largest number"
-        return f"NOT EQUAL. First differs {what}{when}, on {ranks}, {much}: {found.cause} ({found.why})"
+        much = f", by {found.difference:.1e} of its largest number" if isfinite(found.difference) else ""
+        return f"NOT EQUAL. First differs {what}{when}, on {ranks}{much}: {found.cause} ({found.why})"
 
 
 def certify(
@@ -82,7 +84,7 @@ def certify(
     layout = build_layout()
     dp = layout.mesh["dp"]
     both = Comparison(layout, build_serial(), build_serial, limit)
-    found = both.look("initial value")
+    found = both.look_at_names() or both.look("initial value")
     mine, whole = iter(batches(dp.rank, dp.size)), iter(batches(0, 1))
     while found is None and both.step < steps:
         found = both.take_step(_next(mine, both.step), _next(whole, both.step))

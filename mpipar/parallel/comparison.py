@@ -9,10 +9,11 @@ import numpy as np
 from mpipar.arrays import asarray, to_host
 from mpipar.comm import Communicator
 from mpipar.data import Batch
-from mpipar.errors import LayoutError
 from mpipar.parallel.evidence import UNKNOWN, Case, block_of, cause_of
+from mpipar.parallel.here import NOTHING, Here
+from mpipar.parallel.misplaced import misplaced
 from mpipar.parallel.observe import Observed, observing
-from mpipar.parallel.shards import cut, named
+from mpipar.parallel.shards import named
 from mpipar.parallel.training import Training
 
 OF_PARAMETERS = 1000  # times the limit of other tensors
@@ -65,20 +66,29 @@ class Comparison:
         self.comm: Communicator = layout.mesh.comm
         self.mesh = layout.mesh
         self.step, self.compared, self.largest, self.where = 0, 0, 0.0, ""
-        self.mine, self.right = named(layout.model), named(serial.model)
-        if set(self.mine) != set(self.right):
-            others = ", ".join(sorted(set(self.mine) ^ set(self.right))[:3])
-            raise LayoutError(
-                f"certify: only one of the layout and its serial twin has {others}; give both the same names"
-            )
+        self.here, self.right = Here(layout), named(serial.model)
         self.values: list[dict[str, np.ndarray]] = [self._values()]  # of the twin, before each step
         self.gradients: list[dict[str, np.ndarray]] = []  # of the twin, of each step
-        self.case = Case(self.mesh, layout, serial, build_serial, self.values, self.gradients)
+        self.case = Case(self.here, serial, build_serial, self.values, self.gradients)
+
+    def look_at_names(self) -> Found | None:
+        """Each parameter of the twin has to be there, of a pipeline on one stage alone.
+
+        errors: LayoutError for other names
+        """
+        wrong = misplaced(self.layout, list(self.here.parameters), list(self.right))
+        if wrong is None:
+            return None
+        name, ranks, why = wrong
+        return Found("initial value", name, 0, ranks, np.inf, "a shifted stage boundary", why)
 
     def take_step(self, part: Batch, whole: Batch) -> Found | None:
         """One step of both.   returns: what differs, if anything does"""
         self.step += 1
-        with observing(self.layout.model) as here, observing(self.serial.model) as there:
+        with (
+            observing(self.layout.model, self.layout.pipeline) as here,
+            observing(self.serial.model) as there,
+        ):
             loss, right_loss = self.layout.backward(part), self.serial.backward(whole)
         self.case = replace(self.case, step=self.step, part=part, whole=whole, seen=there)
         with_grad = {name: p for name, p in self.right.items() if p.grad is not None}
@@ -94,9 +104,10 @@ class Comparison:
 
     def look(self, kind: str) -> Found | None:
         """Compare all parameters."""
+        mine = self.here.values()
         return self._first(
             [
-                Item(kind, name, to_host(self.mine[name].data), cut(self.mine[name], value), _scale(value))
+                Item(kind, name, mine.get(name, NOTHING), self.here.part_of(kind, name, value), _scale(value))
                 for name, value in self.values[-1].items()
             ]
         )
@@ -105,23 +116,23 @@ class Comparison:
         for key in there.outputs:
             mine, whole = here.output(key), there.output(key)
             right = None if mine is None else block_of(whole[rows[0] : rows[1]], mine.shape, self.mesh)
-            if right is None:  # of another name, or cut in a way of its own: what it is used for tells
-                mine = right = np.empty(0)
-            name = (key[0] or type(self.layout.model).__name__) + (f" (call {key[1] + 1})" if key[1] else "")
+            if right is None:  # elsewhere, or cut in a way of its own: what it is used for tells
+                mine = right = NOTHING
+            name = (key[0] or type(self.serial.model).__name__) + (f" (call {key[1] + 1})" if key[1] else "")
             yield Item("output", name, mine, right, _scale(whole), key)
 
     def _loss(self, loss: Any, right: Any) -> Item:
         mine = asarray(np.array([float(to_host(loss))]))
-        total, right = to_host(self.mesh["dp"].allreduce(mine)), np.array([float(to_host(right))])
+        total, right = to_host(self.mesh["dp,pp"].allreduce(mine)), np.array([float(to_host(right))])
         return Item("loss", "loss", total, right, _scale(right))
 
     def _gradients(self, there: Observed) -> Iterator[Item]:
         right = self.gradients[-1]
         least = LEAST * max((float(np.abs(g).max(initial=0.0)) for g in right.values()), default=0.0)
         for name in sorted(right, key=lambda name: _place(there.completed, name)):
-            p = self.mine[name]
-            mine = np.zeros(p.shape) if p.grad is None else to_host(p.grad).copy()
-            yield Item("gradient", name, mine, cut(p, right[name]), max(_scale(right[name]), least))
+            mine = self.here.gradient(name)
+            should = self.here.part_of("gradient", name, right[name])
+            yield Item("gradient", name, mine, should, max(_scale(right[name]), least))
 
     def _first(self, items: list[Item]) -> Found | None:
         """Of the items, which are the same ones on all ranks, the first that differs on any."""

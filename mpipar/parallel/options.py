@@ -10,6 +10,7 @@ from mpipar.comm.collectives import ALGORITHMS
 from mpipar.errors import LayoutError, OptionError
 from mpipar.parallel.buckets import STRATEGIES
 from mpipar.parallel.mesh import AXES, ordered, parse_mesh
+from mpipar.schedule import SCHEDULES
 
 LEARNING_RATES = {"sgd": 0.1, "momentum": 0.03, "adagrad": 0.01, "adam": 3e-3, "adamw": 3e-3}
 CHOICES = {
@@ -20,6 +21,8 @@ CHOICES = {
     "algorithm": ("auto", "native", *ALGORITHMS["allreduce"]),
     "dtype": ("float32", "float64"),
 }
+AT_LEAST_ONE = ("batch", "micro_batches", "virtual_stages", "epochs", "steps")
+AT_LEAST_ONE += ("layers", "width", "heads", "context")
 
 
 def option(default: Any, meaning: str) -> Any:
@@ -32,15 +35,20 @@ class Options:
 
     model: str = option("mlp", "mlp, cnn or gpt")
     data: str | None = option(None, "digits, mnist, text, or a file: .npz with x and y, or a text for gpt")
-    mesh: str = option("", "as dp=2,tp=2; by default dp is the number of ranks")
+    mesh: str = option("", "as dp=2,tp=2,pp=2; by default dp is the number of ranks")
     order: str = option("pp,dp,ep,cp,tp", "axes, the one with the nearest ranks last")
     sequence: bool = option(False, "gpt: the tp ranks share the places, too")
+    schedule: str = option("1f1b", f"pp: {', '.join(SCHEDULES)}, or the file of a table")
+    virtual_stages: int = option(1, "pp: stages a rank, of interleaved")
+    partition: str = option("count", "pp: layers to stages by count, parameters or time, or as 3,3,2")
+    recompute: bool = option(False, "pp: keep only a stage's input for the backward")
+    zero: int = option(0, "1 to 3: dp ranks share states, then gradients, too, then parameters")
     optimizer: str = option("adamw", "sgd, momentum, adagrad, adam or adamw")
     lr: float | None = option(None, "the learning rate; the default is the optimizer's")
     schedule_lr: str = option("constant", "constant, step (a tenth at 1/2 and 3/4) or cosine")
     warm_up: int = option(0, "steps in which the learning rate grows from 0")
     batch: int = option(64, "samples of a step, over all ranks")
-    micro_batches: int = option(1, "parts of a rank's samples, one after the other")
+    micro_batches: int | None = option(None, "parts of a rank's samples; by default 1, with pp as its ranks")
     epochs: int | None = option(None, "passes over the data; by default 10, of gpt 200 steps")
     steps: int | None = option(None, "stop after so many steps")
     strategy: str = option("bucketed", "of averaging gradients: naive, flat, bucketed or overlap")
@@ -65,6 +73,16 @@ class Options:
         """How many the mesh has."""
         return math.prod(self.sizes.values())
 
+    @property
+    def source(self) -> str:
+        """The data, also where nothing was said."""
+        return self.data or ("text" if self.model == "gpt" else "digits")
+
+    @property
+    def whole_batches(self) -> bool:
+        """Whether an epoch leaves its last batch out where that is short: not all ranks would take part."""
+        return self.sizes.get("pp", 1) > 1 or self.zero == 3
+
     def hidden(self) -> tuple[int, ...]:
         """widths as numbers.   errors: OptionError"""
         words = [w.strip() for w in self.widths.split(",") if w.strip()]
@@ -74,12 +92,17 @@ class Options:
 
     def words(self) -> list[str]:
         """The command line that gives these options, without those that have their default."""
-        said = []
-        for one in fields(self):
-            value, name = getattr(self, one.name), "--" + one.name.replace("_", "-")
-            if value != one.default:
-                said += [name] if value is True else [name, str(value)]
-        return said
+        return words_of(self)
+
+
+def words_of(options: Any) -> list[str]:
+    """Of a dataclass whose fields are options."""
+    said = []
+    for one in fields(options):
+        value, name = getattr(options, one.name), "--" + one.name.replace("_", "-")
+        if value != one.default:
+            said += [name] if value is True else [name, str(value)]
+    return said
 
 
 def check(options: Options, samples: int, vocabulary: int, features: int) -> None:
@@ -91,11 +114,12 @@ def check(options: Options, samples: int, vocabulary: int, features: int) -> Non
     _check_values(options)
     axes = dict.fromkeys(AXES, 1) | options.sizes
     ordered(options.order, axes)
-    for axis in ("pp", "cp", "ep"):
+    for axis in ("cp", "ep"):
         if axes[axis] > 1:
-            raise LayoutError(f"--mesh {options.mesh}: train offers the axes dp and tp; leave {axis} out")
+            raise LayoutError(f"--mesh {options.mesh}: train offers the axes dp, tp and pp; leave {axis} out")
     if options.sequence and (options.model != "gpt" or axes["tp"] == 1):
         raise LayoutError("--sequence shares gpt's places among tp ranks; give --model gpt and a tp above 1")
+    _check_zero(options)
     _check_batch(options, axes["dp"], samples)
     if axes["tp"] > 1:
         _check_tp(axes["tp"], _shared(options, vocabulary, features), options.model)
@@ -105,7 +129,7 @@ def _check_values(options: Options) -> None:
     for name, offered in CHOICES.items():
         if getattr(options, name) not in offered:
             raise OptionError(_say(options, name) + f" is unknown; choose one of {', '.join(offered)}")
-    for name in ("batch", "micro_batches", "epochs", "steps", "layers", "width", "heads", "context"):
+    for name in AT_LEAST_ONE:
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise OptionError(_say(options, name) + " is too few; give 1 or more")
     for name in ("lr", "warm_up", "clip", "seed"):
@@ -126,8 +150,23 @@ def _check_values(options: Options) -> None:
         )
 
 
+def _check_zero(options: Options) -> None:
+    if options.zero not in (0, 1, 2, 3):
+        raise OptionError(_say(options, "zero") + " is no stage; choose 0, 1, 2 or 3")
+    for name in ("strategy", "algorithm"):
+        if options.zero and getattr(options, name) != getattr(Options, name):
+            raise OptionError(
+                f"{_say(options, 'zero')} has its own way of averaging; leave {_say(options, name)} out"
+            )
+    if options.zero == 3 and options.sizes.get("pp", 1) > 1:
+        raise LayoutError(
+            f"--zero 3 gathers a layer around its forward, and --mesh {options.mesh} has stages, which keep "
+            "theirs whole; give --zero 2"
+        )
+
+
 def _check_batch(options: Options, dp: int, samples: int) -> None:
-    batch, micro = options.batch, options.micro_batches
+    batch, micro = options.batch, options.micro_batches or 1
     if batch > samples:
         raise OptionError(f"--batch {batch}: there are {samples} samples; give {samples} or fewer")
     if batch < dp:

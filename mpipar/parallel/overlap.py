@@ -34,6 +34,8 @@ class Overlap:
     errors: LayoutError where a gradient changes after its bucket has left
     """
 
+    name = "overlap"
+
     def __init__(self, buckets: list[Bucket], comm: Communicator, share: float, algorithm: str) -> None:
         self._buckets, self._comm, self._share, self._algorithm = buckets, comm, share, algorithm
         self._missing = [{id(p) for p in bucket.parameters} for bucket in buckets]
@@ -63,9 +65,9 @@ class Overlap:
         k = self._bucket_of[id(p)]
         if k < len(self._sums):
             raise LayoutError(
-                f"overlap: {p.name or p} got another gradient after its bucket, {k} of {len(self._buckets)}, "
-                "had left; call backward once inside averaging (of the sum of the losses), and before it for "
-                "all micro-batches but the last"
+                f"{self.name}: {p.name or p} got another gradient after its bucket, {k} of "
+                f"{len(self._buckets)}, had left; call backward once inside averaging (of the sum of the "
+                "losses), and before it for all micro-batches but the last"
             )
         self._missing[k].discard(id(p))
         while len(self._sums) < len(self._buckets) and not self._missing[len(self._sums)]:

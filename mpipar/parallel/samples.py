@@ -30,7 +30,7 @@ def load(options: Options) -> Samples:
     """errors: DataError for a file that cannot serve; OptionError for data that is not the model's"""
     if options.model == "gpt":
         return _characters(options)
-    data, images = options.data or "digits", options.model == "cnn"
+    data, images = options.source, options.model == "cnn"
     if data in IMAGES:
         parts = [IMAGES[data](split, dtype=options.dtype, images=images) for split in ("train", "test")]
         return Samples(*parts[0], *parts[1], 10)
@@ -40,7 +40,7 @@ def load(options: Options) -> Samples:
 
 
 def _characters(options: Options) -> Samples:
-    data = options.data or "text"
+    data = options.source
     if data in IMAGES:
         raise OptionError(f"--data {data} are images; give --model mlp or cnn, or --data text or a file")
     source = text(None if data == "text" else data)

@@ -39,11 +39,13 @@ from mpipar.tensor.pooling import avg_pool2d, max_pool2d
 from mpipar.tensor.reduce import max, mean, sum, var
 from mpipar.tensor.shape import astype, broadcast_to, permute, reshape, transpose
 from mpipar.tensor.softmax import log_softmax, softmax
+from mpipar.tensor.split import backward_input
 
 __all__ = [
-    "Tensor", "abs", "add", "astype", "attention", "avg_pool2d", "between_operations", "broadcast_to",
-    "concat", "conv2d", "count_uses", "cross_entropy", "div", "dropout", "embedding", "exp", "gelu",
-    "gradcheck", "index", "layer_norm", "linear", "log", "log_softmax", "matmul", "max", "max_pool2d",
-    "maximum", "mean", "mse", "mul", "neg", "no_grad", "pad", "permute", "pow", "relu", "reshape",
-    "rms_norm", "sigmoid", "softmax", "sqrt", "stack", "sub", "sum", "tanh", "transpose", "var", "where",
+    "Tensor", "abs", "add", "astype", "attention", "avg_pool2d", "backward_input", "between_operations",
+    "broadcast_to", "concat", "conv2d", "count_uses", "cross_entropy", "div", "dropout", "embedding", "exp",
+    "gelu", "gradcheck", "index", "layer_norm", "linear", "log", "log_softmax", "matmul", "max",
+    "max_pool2d", "maximum", "mean", "mse", "mul", "neg", "no_grad", "pad", "permute", "pow", "relu",
+    "reshape", "rms_norm", "sigmoid", "softmax", "sqrt", "stack", "sub", "sum", "tanh", "transpose", "var",
+    "where",
 ]  # fmt: skip

@@ -109,10 +109,12 @@ def own_command(*words: str) -> str:
 
 
 @contextmanager
-def progress(screen: Console, total: int, unit: str = "epoch"):
-    """A bar of `total` steps: yields advance(text, by=1), to be called after `by` steps with what to show."""
+def progress(screen: Console, total: int, unit: str = "epoch", done: int = 0):
+    """A bar of `total` steps: yields advance(text, by=1), to be called after `by` steps with what to show.
+
+    done: of them already
+    """
     if not screen.is_terminal or screen.quiet:
-        done = 0
 
         def say(text: str = "", by: int = 1) -> None:
             nonlocal done
@@ -123,7 +125,7 @@ def progress(screen: Console, total: int, unit: str = "epoch"):
         return
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
     with Progress(*columns, console=screen) as bar:
-        task = bar.add_task(unit, total=total)
+        task = bar.add_task(unit, total=total, completed=done)
 
         def advance(text: str = "", by: int = 1) -> None:
             bar.update(task, advance=by)

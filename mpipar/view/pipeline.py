@@ -6,6 +6,8 @@ weight gradients (W) or gradients of the input (I). Of one round (a batch), with
     measured   1 - Σ busy / (P · span), busy: time in actions without waiting
     formula    (P - 1) / (v m + P - 1), with m micro-batches and v stages a rank
 
+P is the number of ranks among which the stages are shared; replicas of the pipeline are averaged.
+
 The formula is the share of the pipeline's time in which a rank stands idle, of GPipe (Huang et al.,
 NeurIPS 2019) and 1F1B at v = 1, and interleaved 1F1B (Narayanan et al., SC 2021, who give it as
 a part of the busy time: (P - 1) / (v m)). It holds for stages that take equally long and messages
@@ -25,11 +27,16 @@ ACTION = re.compile(r"(\d+)([FBWI])(\d+)")
 
 @dataclass
 class Bubble:
-    """All rounds of one schedule, averaged.   measured, formula: share of the pipeline's time, or None"""
+    """All rounds of one schedule, averaged.
+
+    ranks: of all replicas;   virtual: the stages of a rank, v
+    measured, formula: share of the pipeline's time, or None
+    """
 
     schedule: str
     stages: int
     ranks: int
+    virtual: int
     micro_batches: int
     rounds: int
     measured: float
@@ -62,6 +69,7 @@ def _schedule(scope: str) -> str:
 def _bubble(schedule: str, rounds: list[list[tuple[int, Event]]], waiting: "_Waiting") -> Bubble:
     parts = [ACTION.fullmatch(event.scope.rpartition("/")[2]).groups() for _, event in rounds[0]]
     stages, micros = len({stage for stage, _, _ in parts}), len({micro for _, _, micro in parts})
+    named = {(ACTION.fullmatch(e.scope.rpartition("/")[2])[1], rank) for rank, e in rounds[0]}
     ranks = len({rank for rank, _ in rounds[0]})
     shares = []
     for actions in rounds:
@@ -71,8 +79,11 @@ def _bubble(schedule: str, rounds: list[list[tuple[int, Event]]], waiting: "_Wai
     split = (
         any(kind in "WI" for _, kind, _ in parts) or "zb" in schedule.lower() or "zero" in schedule.lower()
     )
-    formula = None if split or stages % ranks else (ranks - 1) / (stages // ranks * micros + ranks - 1)
-    return Bubble(schedule, stages, ranks, micros, len(rounds), sum(shares) / len(shares), formula)
+    of_ranks = {len({stage for stage, of in named if of == rank}) for _, rank in named}
+    v = max(of_ranks)
+    p = stages // v
+    formula = None if split or len(of_ranks) > 1 or stages % v else (p - 1) / (v * micros + p - 1)
+    return Bubble(schedule, stages, ranks, v, micros, len(rounds), sum(shares) / len(shares), formula)
 
 
 class _Waiting:

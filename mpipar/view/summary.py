@@ -224,7 +224,7 @@ def _figures(
 
 
 def _bubble_line(bubble: Bubble) -> str:
-    p, v, m = bubble.ranks, bubble.stages // max(bubble.ranks, 1), bubble.micro_batches
+    p, v, m = bubble.ranks, bubble.virtual, bubble.micro_batches
     name = f" {bubble.schedule}" if bubble.schedule else ""
     line = f"pipeline{name}: {percent(bubble.measured)} of the pipeline's time is bubble"
     rounds = f"{readable_count(bubble.stages, 'stage')}, {readable_count(p, 'rank')}, m = {m}, "

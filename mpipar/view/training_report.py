@@ -1,6 +1,7 @@
 """`mpipar train` on a rank: the loop, a line of progress now and then, and what came of it."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -9,12 +10,15 @@ from rich.table import Table
 
 from mpipar.arrays import asarray, synchronize, to_host
 from mpipar.comm import Communicator
+from mpipar.parallel.build import build_model
 from mpipar.parallel.certify import Certificate
 from mpipar.parallel.job import Job, certify_job
 from mpipar.parallel.options import Options
+from mpipar.parallel.pipeline import Pipeline
+from mpipar.parallel.saving import Saving, resume_job, save_job
 from mpipar.view.console import console, own_command, progress
 from mpipar.view.summary import AS_IT_IS, report
-from mpipar.view.units import readable_count, readable_time
+from mpipar.view.units import readable_bytes, readable_count, readable_time
 
 LINES = 20  # of progress
 
@@ -24,7 +28,7 @@ class Stretch:
 
     def __init__(self, job: Job, world: Communicator) -> None:
         self.job, self.world = job, world
-        self.all_steps = self.all_seconds = self.all_exposed = 0.0
+        self.all_steps, self.all_seconds, self.all_exposed = 0, 0.0, 0.0
         self.begin()
 
     def begin(self) -> None:
@@ -37,17 +41,26 @@ class Stretch:
     def end(self) -> tuple[float, float, float]:
         """(mean loss, steps a second, share of exposed communication), the same on all ranks.
 
-        exposed: the time in which a rank was in collectives or waited for them, averaged over the
-          ranks; what went on behind backward is not in it
+        exposed: the time in which a rank was in collectives, or waited for them or for other stages,
+          averaged over the ranks; what went on behind backward is not in it
         """
         synchronize()
         seconds, exposed = self.world.wtime() - self.start, self._waiting() - self.waited
         mine = [float(to_host(asarray(np.asarray(self.loss)))) / self.steps, seconds, exposed]
         loss, seconds, exposed = to_host(self.world.allreduce(asarray(np.array(mine)))) / self.world.size
+        parts = self.world.size // self.job.mesh.axes["tp"]  # whose losses add up to the mean
         self.all_steps += self.steps
         self.all_seconds += seconds
         self.all_exposed += exposed
-        return loss * self.job.mesh["dp"].size, *_rates(self.steps, seconds, exposed)
+        return loss * parts, *_rates(self.steps, seconds, exposed)
+
+    def pause(self, action: Callable[[], None]) -> None:
+        """Something between two steps, whose time does not count."""
+        synchronize()
+        start, waited = self.world.wtime(), self._waiting()
+        action()
+        self.start += self.world.wtime() - start
+        self.waited += self._waiting() - waited
 
     @property
     def overall(self) -> tuple[float, float]:
@@ -56,18 +69,26 @@ class Stretch:
 
     def _waiting(self) -> float:
         axes = [axis for axis, size in self.job.mesh.axes.items() if size > 1]
-        return sum(self.job.mesh[axis].seconds for axis in axes)
+        stages = self.job.training.pipeline
+        between = 0.0 if stages is None else stages.waited + stages.ties.seconds
+        return between + sum(self.job.mesh[axis].seconds for axis in axes)
 
 
-def train(world: Communicator, options: Options) -> None:
+def train(world: Communicator, options: Options, saving: Saving | None = None) -> None:
     """Train as the options say; rank 0 prints.   Collective"""
-    job, screen = Job(options, world), console(world.rank)
+    job, screen, saving = Job(options, world), console(world.rank), saving or Saving()
     screen.print(_opening(job), style="dim", **AS_IT_IS)
-    stretch, lines = Stretch(job, world), _lines(job.length)
+    if saving.resume:
+        name = resume_job(job, saving)
+        screen.print(f"going on from {name} in {saving.checkpoint}", style="dim", **AS_IT_IS)
+    start = job.training.steps
+    stretch, lines = Stretch(job, world), _lines(start, job.length)
     first = last = 0.0
-    with progress(screen, job.length, "step") as advance:
-        for number, batch in enumerate(job.batches(), 1):
+    with progress(screen, job.length, "step", start) as advance:
+        for number, batch in enumerate(job.batches(), start + 1):
             stretch.add(job.training.step(batch))
+            if saving.is_due(number, job.length):
+                stretch.pause(lambda: save_job(job, saving))
             if number not in lines:
                 continue
             by = stretch.steps
@@ -76,9 +97,11 @@ def train(world: Communicator, options: Options) -> None:
             text = f"loss {last:<7.4f}" + ("" if options.model == "gpt" else f"  {_tested(*job.test())}")
             advance(f"{text}  {_speed(options, rate):>18}  exposed {exposed:4.0%}", by)
             stretch.begin()
-    job.training.replica.verify()
+    job.training.verify()
     screen.print()
     screen.print(_summary(job, stretch, (first, last), job.test()), highlight=False)
+    if saving.checkpoint is not None:
+        screen.print(f"saved in {saving.checkpoint}; --resume --steps {2 * job.length} goes on", **AS_IT_IS)
     screen.print(f"does the layout compute what one rank would?\n{_certify_command(options)}", **AS_IT_IS)
     report(world, screen)
 
@@ -101,18 +124,17 @@ def certificate(world: Communicator, options: Options, steps: int = 3, as_json: 
 
 def _opening(job: Job) -> str:
     o, mesh = job.options, job.mesh
-    data = o.data or ("text" if o.model == "gpt" else "digits")
     ranks = readable_count(mesh.comm.size, "rank")
-    parts = [f"{o.model} on {data}", f"{ranks}: {mesh}" if mesh.comm.size > 1 else ranks]
+    parts = [f"{o.model} on {o.source}", f"{ranks}: {mesh}" if mesh.comm.size > 1 else ranks]
     mine, whole = sizes(job)
-    parts.append(f"{whole:,} parameters" + (f", {mine:,} a rank" if mine != whole else ""))
+    parts.append(f"{whole:,} parameters" + (f", {mine:,} on rank 0" if mine != whole else ""))
     return "; ".join(parts)
 
 
 def sizes(job: Job) -> tuple[int, int]:
     """Numbers in the parameters of this rank, and of the whole model."""
-    parameters = list(job.training.model.parameters())
-    return sum(p.size for p in parameters), sum(p.size * (p.shard.size if p.shard else 1) for p in parameters)
+    whole = build_model(job.options, job.samples).num_parameters()
+    return sum(p.size for p in job.training.model.parameters()), whole
 
 
 def _summary(job: Job, stretch: Stretch, losses: tuple[float, float], tested: tuple[str, float]) -> Table:
@@ -123,10 +145,16 @@ def _summary(job: Job, stretch: Stretch, losses: tuple[float, float], tested: tu
     if mesh.comm.size > 1:
         table.add_row("mesh", mesh.table() if mesh.comm.size <= 16 else str(mesh))
     mine, whole = sizes(job)
-    table.add_row("parameters", f"{whole:,}" + (f", of which a rank has {mine:,}" if mine != whole else ""))
+    table.add_row("parameters", f"{whole:,}" + (f", of which rank 0 has {mine:,}" if mine != whole else ""))
+    pipeline, zero = job.training.pipeline, job.training.zero
+    if pipeline is not None:
+        table.add_row("pipeline", _stages(pipeline))
+    if zero is not None:
+        kept = ", ".join(f"{what} {readable_bytes(n)}" for what, n in zero.memory_bytes().items() if n)
+        table.add_row("ZeRO", f"stage {zero.stage}; on rank 0: {kept}")
     rate, exposed = stretch.overall
     took = readable_time(stretch.all_seconds)
-    table.add_row("steps", f"{job.length:,} of {readable_count(o.batch, 'sample')}, in {took}")
+    table.add_row("steps", f"{stretch.all_steps:,} of {readable_count(o.batch, 'sample')}, in {took}")
     table.add_row("loss", f"{losses[0]:.4f} → {losses[1]:.4f}")
     what, value = tested
     table.add_row(what, f"{value:.4f}" if what == "test loss" else f"{value:.2%}")
@@ -136,15 +164,22 @@ def _summary(job: Job, stretch: Stretch, losses: tuple[float, float], tested: tu
     return table
 
 
+def _stages(pipeline: Pipeline) -> str:
+    micros = f"{pipeline.schedule.micros} micro-batch{'es' * (pipeline.schedule.micros > 1)}"
+    layers = ", ".join(str(len(of)) for of in pipeline.partition)
+    held = f"rank 0 held {readable_count(pipeline.peak, 'activation')} at most"
+    return f"{pipeline.schedule.name}, {micros}, stages of {layers} layers; {held}"
+
+
 def _certify_command(options: Options) -> str:
     """For the same layout."""
     return own_command("certify", *replace(options, epochs=None, steps=None, dtype=Options.dtype).words())
 
 
-def _lines(length: int) -> set[int]:
-    """The steps after which there is a line."""
-    count = min(LINES, length)
-    return {round(length * (k + 1) / count) for k in range(count)}
+def _lines(start: int, length: int) -> set[int]:
+    """The steps behind `start` after which there is a line."""
+    count = min(LINES, length - start)
+    return {start + round((length - start) * (k + 1) / count) for k in range(count)}
 
 
 def _speed(options: Options, rate: float) -> str:

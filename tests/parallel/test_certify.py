@@ -1,6 +1,9 @@
 """The certificate: correct layouts pass, seeded mistakes are caught and named."""
 
+import re
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -11,14 +14,18 @@ from mpipar.arrays import asarray, to_host
 from mpipar.errors import LayoutError, OptionError
 from mpipar.nn import GPT, MLP, Dropout, LayerNorm, Linear, Parameter, Sequential
 from mpipar.optim import SGD, AdamW
-from mpipar.parallel import DataParallel, Mesh, gpt, mlp
+from mpipar.parallel import DataParallel, Mesh, Pipeline, gpt, mlp, pipeline
 from mpipar.parallel.certify import LIMIT, certify
 from mpipar.parallel.differentiable import allreduce_fwd_copy_bwd
 from mpipar.parallel.job import certify_job
 from mpipar.parallel.options import Options
+from mpipar.parallel.pipeline_actions import Actions
+from mpipar.parallel.pipeline_batch import Losses
 from mpipar.parallel.sequence import SequenceLayerNorm
+from mpipar.parallel.stages import Ties
 from mpipar.parallel.tensor import ColumnLinear, RowLinear
 from mpipar.parallel.training import Training
+from mpipar.schedule import SCHEDULES
 from mpipar.tensor import Tensor, cross_entropy, linear
 
 DRAW = np.random.default_rng(0)
@@ -374,11 +381,120 @@ def test_a_seeded_mistake_is_caught_and_named(name):
     assert (found.difference.cause, words in str(found)) == (cause, True), str(found)
 
 
+# ---- the same for pipelines
+
+
+class SwapsMicroBatches(Actions):
+    def __init__(self, stages, last, parts, *others):
+        x = [part.x for part in parts]
+        x[0], x[1] = x[1], x[0]
+        super().__init__(stages, last, [p._replace(x=of) for p, of in zip(parts, x, strict=True)], *others)
+
+
+class KeepsActivations(Actions):
+    """The second micro-batch starts from what the first has left in a buffer."""
+
+    def starts_from(self, action):
+        given = super().starts_from(action)
+        if action.kind == "F" and action.stage:
+            self.buffer = self.buffer if action.micro == 1 else given
+            return self.buffer
+        return given
+
+
+class ScalesTwice(Losses):
+    def weight(self, labels):
+        return super().weight(labels) / len(labels)
+
+
+class SumsNoTies(Ties):
+    def sum_gradients(self):
+        pass
+
+
+def piped(model=lambda mesh: mlp([12, 12, 12, 12, 6], mesh, dtype=np.float64), partition=None, **sizes):
+    """A pipeline's layout.   partition: place on pp -> sizes of stages"""
+
+    def make(world):
+        mesh = Mesh(world, **sizes)
+        cut = "count" if partition is None else partition(mesh["pp"].rank)
+        stages = Pipeline(model(mesh), mesh["pp"], "1f1b", micro_batches=4, partition=cut, seed=3)
+        return Training(stages.model, AdamW(stages.parameters(), lr=0.01), mesh, pipeline=stages)
+
+    def serial(mesh):
+        whole = model(mesh).initialize(3)
+        return Training(whole, AdamW(whole.parameters(), lr=0.01), mesh)
+
+    return make, serial
+
+
+def tied(mesh):
+    return gpt(GPT_SIZES | {"seed": None}, mesh)
+
+
+OF_PIPELINES = {
+    "order": (
+        piped(dp=2, pp=2),
+        {"Actions": SwapsMicroBatches},
+        {},
+        "micro-batch order",
+        "output of 0 in step 1, on ranks 0, 1, .*lie in the order 1, 0, 2, 3",
+    ),
+    "stale": (
+        piped(dp=2, pp=2),
+        {"Actions": KeepsActivations},
+        {},
+        "a stale activation",
+        "output of 4 in step 1, on ranks 2, 3, .*micro-batch 1 was computed from what micro-batch 0",
+    ),
+    "loss": (
+        piped(tp=2, pp=2),
+        {"Losses": ScalesTwice},
+        {},
+        "a loss scaled twice",
+        "the loss in step 1, .*1/4 of the right value",
+    ),
+    "overlap of stages": (
+        piped(pp=2, partition=lambda place: [2, 2] if place == 0 else [1, 3]),
+        {},
+        {"size": 2},
+        "a shifted stage boundary",
+        "initial value of 2.weight, on ranks 0, 1: .*pp ranks 0 and 1 have it",
+    ),
+    "gap between stages": (
+        piped(dp=2, pp=2, partition=lambda place: [2, 2] if place == 0 else [3, 1]),
+        {},
+        {},
+        "a shifted stage boundary",
+        "initial value of 4.weight, .*no pp rank has it",
+    ),
+    "ties": (
+        piped(tied, tp=2, pp=2),
+        {"Ties": SumsNoTies},
+        TOKENS,
+        "a tied gradient that is not summed",
+        "gradient of (tokens|head).weight",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_PIPELINES)
+def test_a_pipelines_mistake_is_caught_and_named(name, monkeypatch):
+    made, wrong, data, cause, words = OF_PIPELINES[name]
+    for what, instead in wrong.items():
+        monkeypatch.setattr(pipeline, what, instead)
+    found = verdict(made, **data)
+    assert not found.equal and found.difference.cause == cause, str(found)
+    assert re.search(words, str(found)), str(found)
+
+
 def test_layouts_without_a_mistake_are_equal():
     for made, data in (
         (mlp_with(dp=2, tp=2), {}),
         (mlp_with(dp=4), {"x": X[:, :5], "y": CLASSES[:, :5]}),
         (gpt_with(dp=2, tp=2, sequence=True, dropout=0.3), TOKENS),
+        (piped(dp=2, pp=2), {}),
+        (piped(tied, tp=2, pp=2), TOKENS),
     ):
         found = verdict(made, **data)
         assert found.equal and found.largest < LIMIT / 100, str(found)
@@ -404,6 +520,74 @@ def sweep(size):
             yield Options("gpt", "text", dropout=0.1, sequence=sequence, **common, **small)
         if tp == 1:
             yield Options("cnn", optimizer="adam", **common)
+
+
+TABLE = "rank 0: F0 F1 B0 I1 W1\nrank 1: F0 I0 W0 F1 B1\n"
+SMALL = {"model": "gpt", "data": "text", "layers": 2, "width": 8, "heads": 2, "context": 4, "clip": 0.5}
+STAGED = {  # ranks -> options
+    1: [{"zero": 1, "batch": 3}, {"zero": 3, "batch": 4}],
+    2: [
+        {"mesh": "pp=2", "schedule": "naive", "micro_batches": 2, "batch": 4},
+        {"mesh": "pp=2", "schedule": "interleaved", "virtual_stages": 2, "micro_batches": 4, "batch": 4},
+        {"mesh": "pp=2", "schedule": "table", "batch": 4, "dropout": 0.1},
+        {"mesh": "dp=2", "zero": 3, "batch": 5, "micro_batches": 2, "dropout": 0.1},
+    ],
+    3: [
+        {"mesh": "pp=3", "schedule": "zb-h1", "micro_batches": 4, "batch": 4, "partition": "time"},
+        {"mesh": "dp=3", "zero": 1, "batch": 7, "micro_batches": 2, "optimizer": "momentum"},
+    ],
+    4: [
+        {"mesh": "dp=2,pp=2", "zero": 1, "micro_batches": 2, "batch": 4, "recompute": True, "dropout": 0.1},
+        {"mesh": "pp=4", "schedule": "zb-h2", "micro_batches": 6, "batch": 6},
+        {"mesh": "dp=2,tp=2", "zero": 3, "micro_batches": 2, "batch": 4, "sequence": True},
+    ],
+    5: [{"mesh": "dp=5", "zero": 2, "batch": 11, "optimizer": "adagrad"}],
+    6: [{"mesh": "dp=3,pp=2", "zero": 2, "schedule": "gpipe", "micro_batches": 2, "batch": 12}],
+    7: [{"mesh": "pp=7", "layers": 5, "micro_batches": 2, "batch": 2, "partition": "1,1,1,1,1,1,1"}],
+    8: [
+        {"mesh": "dp=2,tp=2,pp=2", "zero": 1, "batch": 8, "sequence": True, "dropout": 0.1},
+        {"mesh": "tp=2,pp=4", "schedule": "zb-h1", "micro_batches": 5, "batch": 5, "recompute": True},
+        {
+            "model": "cnn",
+            "data": "digits",
+            "mesh": "dp=4,pp=2",
+            "batch": 8,
+            "strategy": "overlap",
+            "partition": "2,1",
+        },
+    ],
+}
+
+
+def staged(size, folder):
+    for given in STAGED[size]:
+        if given.get("schedule") == "table":
+            (folder / "table.txt").write_text(TABLE)
+            given = given | {"schedule": str(folder / "table.txt")}
+        yield Options(**SMALL | given)
+
+
+def test_the_sweep_has_every_schedule_and_every_stage_of_zero():
+    every = [given for of in STAGED.values() for given in of]
+    pipelines = [given for given in every if "pp" in given.get("mesh", "")]
+    assert {given.get("schedule", "1f1b") for given in pipelines} == {*SCHEDULES, "table"}
+    assert {given.get("zero", 0) for given in every} == {0, 1, 2, 3}
+    assert {given.get("zero", 0) for given in pipelines} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+def test_no_correct_pipeline_or_zero_is_accused(size, tmp_path):
+    for options in staged(size, tmp_path):
+        found = mp.virtual.run(lambda world, options=options: certify_job(options, world), size)[0]
+        assert found.equal and found.largest < LIMIT / 100, f"{options.words()}: {found}"
+
+
+@ranks(1, 2, 3, 4, virtual=())
+def test_no_correct_pipeline_or_zero_is_accused_on_real_ranks(world):
+    with TemporaryDirectory() as folder:
+        for options in staged(world.size, Path(folder)):
+            found = certify_job(options, world)
+            assert found.equal and found.largest < LIMIT / 100, f"{options.words()}: {found}"
 
 
 @ranks(1, 2, 3, 4, virtual=())

@@ -1,6 +1,6 @@
 """What a wrong tensor looks like, and which mistake makes it look so.
 
-Each function in forward.py and backward.py states one mistake, computes what the tensor would be
+Each function in forward.py, backward.py and micro.py states one mistake, computes what the tensor would be
 with it, and says so if that explains the difference: all but a thousandth of it. `cause_of` asks
 them from the most special to the most general; a mistake counts if it explains the tensor on all
 ranks that differ. Some questions send messages: all ranks ask in the same order, and a question
@@ -22,6 +22,7 @@ from mpipar.parallel.evidence.forward import (
     partial_sums,
     stale_weights,
 )
+from mpipar.parallel.evidence.micro import loss_scaled, micro_order, stale_activation
 
 __all__ = ["UNKNOWN", "Case", "block_of", "cause_of"]
 
@@ -29,6 +30,9 @@ UNKNOWN = ("a wrong value", "it looks like none of the usual mistakes")
 LONGEST = 400  # bytes of an explanation
 QUESTIONS: tuple[tuple[Callable[[Case], Said], str], ...] = (
     (not_finite, "no numbers"),
+    (micro_order, "micro-batch order"),
+    (stale_activation, "a stale activation"),
+    (loss_scaled, "a loss scaled twice"),
     (other_part, "a part in another order or place"),
     (other_mask, "another dropout mask"),
     (bias_again, "the bias"),

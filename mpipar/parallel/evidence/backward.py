@@ -105,6 +105,8 @@ def reduced_over_dp(case: Case) -> Said:
     p = named(other.model)[case.name]
     g = case.part_of(np.zeros(p.shape) if p.grad is None else to_host(p.grad))
     parts, shares = case.across("dp", g), case.across("dp", np.array([part.share]))
+    if parts is None:  # ZeRO's pieces, or of another stage
+        return None
     weighted = parts * shares.reshape(-1, *[1] * g.ndim)
     for name, reduce in REDUCTIONS.items():
         if case.is_(reduce(parts)):

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from mpipar.arrays import asarray, to_host
+from mpipar.parallel.here import Here
 from mpipar.parallel.mesh import Mesh
 from mpipar.parallel.observe import Observed
-from mpipar.parallel.shards import cut, named
 from mpipar.parallel.training import Training
 
 EXPLAINED = 1e-3  # of the difference may be left
@@ -26,8 +26,7 @@ class Case:
     part, whole: the batch of this rank and of the twin;   seen: the twin's forward;   key: of an output there
     """
 
-    mesh: Mesh
-    layout: Training
+    here: Here
     serial: Training
     build_serial: Callable[[], Training]
     values: list[dict[str, np.ndarray]]
@@ -44,6 +43,20 @@ class Case:
     scale: float = 1.0
     ranks: tuple[int, ...] = ()
     pairs: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+
+    @property
+    def layout(self) -> Training:
+        return self.here.training
+
+    @property
+    def mesh(self) -> Mesh:
+        return self.layout.mesh
+
+    @property
+    def micros(self) -> int:
+        """How many micro-batches a rank's samples are cut into."""
+        pipeline = self.layout.pipeline
+        return self.layout.micro if pipeline is None else pipeline.schedule.micros
 
     @property
     def comparable(self) -> bool:
@@ -65,10 +78,10 @@ class Case:
 
     @property
     def modules(self) -> tuple[Any, Any]:
-        """The layout's and the twin's module whose output it is."""
+        """The layout's and the twin's module whose output it is; None where it is on another stage."""
         if self.key is None:
             return None, None
-        return tuple(dict(t.model.named_modules())[self.key[0]] for t in (self.layout, self.serial))
+        return tuple(dict(t.model.named_modules()).get(self.key[0]) for t in (self.layout, self.serial))
 
     def across(self, axis: str, x: np.ndarray) -> np.ndarray | None:
         """x of all ranks of the axis, (p, …); None where their shapes differ."""
@@ -92,8 +105,8 @@ class Case:
         return block is not None and self.is_(block)
 
     def part_of(self, whole: np.ndarray) -> np.ndarray:
-        """This rank's part of a parameter-like array."""
-        return cut(named(self.layout.model)[self.name], whole)
+        """What this rank has of a parameter-like array."""
+        return self.here.part_of(self.kind, self.name, whole)
 
 
 def block_of(whole: np.ndarray, shape: tuple[int, ...], mesh: Mesh) -> np.ndarray | None:

@@ -76,7 +76,9 @@ def stale_weights(case: Case) -> Said:
     """An output as the layer would give it with parameters, or one of them, of an earlier step."""
     _, module = case.modules
     names = [] if module is None else [n for n, _ in module.named_parameters()]
-    prefix = case.key[0] + "." if names and case.key[0] else ""
+    if not names:
+        return None
+    prefix = case.key[0] + "." if case.key[0] else ""
     for step in reversed(range(len(case.values) - 1)):
         earlier = {n: case.values[step][prefix + n] for n in names}
         for kept in (earlier, *({n: value} for n, value in earlier.items())):
