@@ -13,6 +13,19 @@ os.environ["XDG_CONFIG_HOME"] = str(Path(__file__).parent / "no such folder")
 
 from ranks import Batches  # noqa: E402
 
+from mpipar.arrays import BACKEND  # noqa: E402
+
+# what reads files and plans, and handles no array of the backend, is tested on NumPy alone
+HOST_ONLY = [
+    "bench/test_bench.py",
+    "bench/test_step.py",
+    "schedule",
+    "test_cli.py",
+    "test_failure.py",
+    "view",
+]
+collect_ignore = HOST_ONLY if BACKEND == "fake" else []
+
 
 @pytest.fixture(scope="session")
 def mpirun_batches(request, tmp_path_factory):

@@ -75,10 +75,10 @@ def test_training_does_not_depend_on_the_shares(world):
 
 @ranks(2)
 def test_the_median_is_not_misled_by_one_slow_step(world):
-    calls = iter([0.5, 0.004, 0.004, 0.1, 0.004, 0.004])  # the first is to warm up
+    calls = iter([0.5, 0.004, 0.004, 0.5, 0.004, 0.004])  # the first is to warm up
     speeds = measure_speeds(world, lambda: world.pause(next(calls)), samples=4)
     assert len(speeds) == 2
-    assert all(300 < v < 1001 for v in speeds)
+    assert all(60 < v < 1001 for v in speeds)  # by the mean it were 39
 
 
 def test_nothing_to_measure():

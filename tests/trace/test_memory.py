@@ -1,5 +1,6 @@
 """Readings of the memory that this process holds."""
 
+import mmap
 import sys
 from itertools import pairwise
 
@@ -30,7 +31,8 @@ def test_only_changes_are_told():
     list(memory.changes())
     assert list(memory.changes()) == []
     before = memory._last["host"]
-    block = np.ones(4 * MIB)  # 32 MiB
+    block = np.frombuffer(mmap.mmap(-1, 32 * MIB), np.uint8)  # not from freed memory, which the process keeps
+    block[:] = 1
     ((_, held),) = memory.changes()
     assert abs(held - before - block.nbytes) < 2 * MIB
     memory.close()
