@@ -178,6 +178,20 @@ def test_certify_says_equal_and_ends_with_0(tmp_path):
     assert found["equal"] and found["difference"] is None and 0 < found["largest"] < 1e-11
 
 
+@pytest.mark.parametrize("layout", [["--mesh", "dp=2"], ["--mesh", "dp=2", "--zero", "3"], THREE])
+def test_on_a_device_it_trains_as_on_the_host_and_is_certified(layout):
+    """The stand-in for CuPy refuses every copy to the host that is not asked for."""
+    runs = [
+        mpipar("train", *layout, "--steps", "2", "--virtual", "--trace", "0", MPIPAR_BACKEND=backend)
+        for backend in ("fake", "numpy")
+    ]
+    assert runs[0].returncode == 0, runs[0].stderr
+    losses = [re.findall(r"loss +[\d.]+", run.stdout) for run in runs]
+    assert losses[0] == losses[1] and len(losses[0]) >= 3
+    run = mpipar("certify", *layout, "--virtual", "--check-steps", "1", MPIPAR_BACKEND="fake")
+    assert run.returncode == 0 and "\nequal (" in run.stdout, run.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
