@@ -178,6 +178,26 @@ def test_certify_says_equal_and_ends_with_0(tmp_path):
     assert found["equal"] and found["difference"] is None and 0 < found["largest"] < 1e-11
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--mesh", "dp=2", "--lr", "1e30", "--steps", "60"], r"loss of step [2-6] is not finite; give a "),
+        ([*TINY, "--mesh", "pp=2", "--lr", "1e38", "--steps", "1"], "test loss after step 1 is not finite"),
+    ],
+)
+def test_a_loss_that_is_not_finite_ends_all_ranks(words, sentence, tmp_path):
+    run = mpipar("train", *words, "--virtual", "--checkpoint", str(tmp_path / "runs"))
+    assert run.returncode == 2 and "nan" not in run.stdout
+    assert re.search(sentence, run.stderr) and run.stderr.count("\n") == 1
+
+
+def test_a_loss_that_is_not_finite_ends_real_ranks_and_is_not_saved(tmp_path):
+    words = ["--lr", "1e30", "--steps", "40", "--checkpoint", str(tmp_path / "runs")]
+    run = run_ranks(3, ["-m", "mpipar.cli", "train", *words, "--checkpoint-every", "7"], limit=30)
+    assert run.returncode not in (0, 124) and not (tmp_path / "runs").exists()
+    assert run.stderr.count("is not finite; give a smaller --lr than 1e+30, or --clip 1") == 1
+
+
 @pytest.mark.parametrize("layout", [["--mesh", "dp=2"], ["--mesh", "dp=2", "--zero", "3"], THREE])
 def test_on_a_device_it_trains_as_on_the_host_and_is_certified(layout):
     """The stand-in for CuPy refuses every copy to the host that is not asked for."""

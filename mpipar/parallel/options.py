@@ -168,7 +168,8 @@ def _check_zero(options: Options) -> None:
 def _check_batch(options: Options, dp: int, samples: int) -> None:
     batch, micro = options.batch, options.micro_batches or 1
     if batch > samples:
-        raise OptionError(f"--batch {batch}: there are {samples} samples; give {samples} or fewer")
+        there = f"are {samples} samples; give {samples} or fewer" if samples > 1 else "is 1 sample; give 1"
+        raise OptionError(f"--batch {batch}: there {there}")
     if batch < dp:
         raise LayoutError(f"--batch {batch} is not a sample a rank of dp={dp}; give --batch {dp} or more")
     if micro > batch // dp:

@@ -178,6 +178,42 @@ def test_a_file_of_samples(tmp_path):
         checked(Options("cnn", str(path)))
 
 
+HOLE = np.where(np.arange(300).reshape(50, 6) == 13, np.nan, 1.0)  # in sample 2
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"x": np.full((50, 6), "a")}, "x (50, 6) <U1; give real numbers, at least one a sample"),
+        ({"x": np.ones((50, 6), complex)}, "x (50, 6) complex128; give real numbers"),
+        ({"x": np.ones((50, 0))}, "x (50, 0) float64; give real numbers, at least one a sample"),
+        ({"x": np.full((50, 6), None)}, "(it is no archive of arrays of numbers); give digits"),
+        ({"x": HOLE}, "sample 2 of x is not finite in float32 (1 of 50 are not); leave"),
+        ({"x": np.full((50, 6), 1e300)}, "sample 0 of x is not finite in float32 (50 of 50 are not)"),
+        ({"y": np.arange(50) * 200_000}, "y is up to 9800000, more classes than its 50 samples; number"),
+        ({"y": np.arange(50)}, None),
+        ({"x": np.ones((2, 6)), "y": np.arange(2)}, "--batch 8: there is 1 sample; give 1"),
+    ],
+)
+def test_samples_that_cannot_be_learned_are_refused(given, sentence, tmp_path):
+    path = tmp_path / "mine.npz"
+    np.savez(path, **{"x": np.ones((50, 6)), "y": np.zeros(50, int), **given})
+    if sentence is None:
+        checked(Options(data=str(path), batch=8))
+        return
+    with pytest.raises(MpiparError) as error:
+        checked(Options(data=str(path), batch=8))
+    assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 cut off"])
+def test_a_file_that_is_no_archive_is_said_in_our_words(content, tmp_path):
+    path = tmp_path / "m.txt"
+    path.write_bytes(content)
+    with pytest.raises(MpiparError, match=r"m.txt cannot be read \(it is no archive of arrays of numbers\)"):
+        checked(Options(data=str(path)))
+
+
 def test_a_text_of_ones_own(tmp_path):
     path = tmp_path / "mine.txt"
     path.write_text("hello world " * 40)
