@@ -44,10 +44,20 @@ def test_under_mpirun_it_just_trains_on_all_ranks():
     assert run.stdout.count("mlp on digits; 3 ranks: dp=3; ") == 1 and "$" not in run.stderr
 
 
-def test_under_mpirun_a_mistake_is_said_once():
-    run = run_ranks(2, ["-m", "mpipar.cli", "train", "--mesh", "dp=3"])
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--mesh", "dp=3"], "--mesh dp=3 has 3 ranks, but 2 ranks were started"),
+        (
+            ["--hostfile", "nowhere"],
+            "--hostfile is for starting mpirun, and the ranks run already; leave it out",
+        ),
+    ],
+)
+def test_under_mpirun_a_mistake_is_said_once(words, sentence):
+    run = run_ranks(2, ["-m", "mpipar.cli", "train", *words])
     assert run.returncode != 0
-    assert run.stderr.count("mpipar: --mesh dp=3 has 3 ranks, but 2 ranks were started") == 1
+    assert run.stderr.count(f"mpipar: {sentence}") == 1
 
 
 @pytest.mark.parametrize("strategy", ["naive", "overlap"])
@@ -234,6 +244,13 @@ def test_on_a_device_it_trains_as_on_the_host_and_is_certified(layout):
         ("train --hostfile nowhere", "there is no hostfile nowhere; name a file with a line"),
         ("train --mpirun /bin/true", "/bin/true is no mpirun"),
         ("train --virtual --network nowhere.toml", "nowhere.toml"),
+        (
+            "train --network nowhere.toml",
+            "--network is for virtual ranks; give --virtual, too, or leave it out",
+        ),
+        ("certify --compute measured", "--compute is for virtual ranks; give --virtual, too"),
+        ("train --virtual --hostfile nowhere", "--hostfile is for starting mpirun, and virtual ranks are in"),
+        ("certify --virtual --mpirun /bin/true", "--mpirun is for starting mpirun, and virtual ranks are in"),
     ],
 )
 def test_a_mistake_is_one_sentence_before_anything_runs(words, sentence):

@@ -23,6 +23,7 @@ CHOICES = {
 }
 AT_LEAST_ONE = ("batch", "micro_batches", "virtual_stages", "epochs", "steps")
 AT_LEAST_ONE += ("layers", "width", "heads", "context")
+ONLY = {"mlp": ("widths",), "gpt": ("layers", "width", "heads", "context", "dropout")}  # of one model
 
 
 def option(default: Any, meaning: str) -> Any:
@@ -136,8 +137,14 @@ def _check_values(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and not 0 <= value < math.inf:
             raise OptionError(_say(options, name) + " is no number from 0 on; give one")
-    if not 0 <= options.dropout < 1 or (options.dropout and options.model != "gpt"):
-        raise OptionError(_say(options, "dropout") + " is for gpt, a share from 0 up to below 1")
+    if not 0 <= options.dropout < 1:
+        raise OptionError(_say(options, "dropout") + " is no share from 0 up to below 1; give one")
+    for model, name in ((model, name) for model, names in ONLY.items() for name in names):
+        if options.model != model and getattr(options, name) != getattr(Options, name):
+            raise OptionError(
+                f"{_say(options, name)} is for {model}; leave it out with --model {options.model}, or give "
+                f"--model {model}"
+            )
     if options.strategy == "overlap" and options.algorithm not in ("auto", "ring"):
         raise OptionError(
             f"--strategy overlap starts rings; leave out {_say(options, 'algorithm')}, or choose bucketed"
