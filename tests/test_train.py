@@ -68,6 +68,18 @@ def test_on_virtual_ranks_two_runs_are_alike(strategy):
     assert runs[0].stdout == runs[1].stdout and "exposed 100%" in runs[0].stdout
 
 
+@pytest.mark.parametrize(("compute", "times"), [("none", 1), ("measured", 0)])
+def test_a_speed_without_computing_is_said_to_be_one(compute, times):
+    words = ["--mesh", "dp=2", "--steps", "1", "--virtual", "--trace", "0", "--compute", compute]
+    run = mpipar("train", *words)
+    assert run.returncode == 0, run.stderr
+    said = " ".join(run.stdout.split())
+    assert (
+        said.count("virtual, of messages alone: computing took none; --compute measured counts it") == times
+    )
+    assert max(len(line.rstrip()) for line in run.stdout.splitlines() if "certify" not in line) <= 100
+
+
 def test_a_slower_network_is_slower(tmp_path):
     rates = []
     for alpha in ("1e-6", "1e-3"):

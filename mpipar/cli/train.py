@@ -91,7 +91,8 @@ def train(options: Options, where: Where, **given: Any) -> int:
         check_saving(saving, options, checked(options))
 
     def on_rank(world: Communicator, options: Options) -> None:
-        training_report.train(world, options, saving)
+        computing = not where.virtual or where.compute != "none"
+        training_report.train(world, options, saving, computing)
 
     return _carry_out("train", options, where, saving.words(), on_rank, check)
 

@@ -85,8 +85,13 @@ class Stretch:
         return between + sum(self.job.mesh[axis].seconds for axis in axes)
 
 
-def train(world: Communicator, options: Options, saving: Saving | None = None) -> None:
-    """Train as the options say; rank 0 prints.   Collective"""
+def train(
+    world: Communicator, options: Options, saving: Saving | None = None, computing: bool = True
+) -> None:
+    """Train as the options say; rank 0 prints.   Collective
+
+    computing: whether it takes time, which on virtual ranks it may not
+    """
     job, screen, saving = Job(options, world), console(world.rank), saving or Saving()
     screen.print(_opening(job), style="dim", **AS_IT_IS)
     if saving.resume:
@@ -114,7 +119,7 @@ def train(world: Communicator, options: Options, saving: Saving | None = None) -
     if not math.isfinite(tested[1]):
         raise OptionError(_diverged(job, f"the {tested[0]} after step {job.length} is not finite"))
     screen.print()
-    screen.print(_summary(job, stretch, (first, last), tested), highlight=False)
+    screen.print(_summary(job, stretch, (first, last), tested, computing), highlight=False)
     if saving.checkpoint is not None:
         screen.print(f"saved in {saving.checkpoint}; --resume --steps {2 * job.length} goes on", **AS_IT_IS)
     screen.print(f"does the layout compute what one rank would?\n{_certify_command(options)}", **AS_IT_IS)
@@ -163,7 +168,9 @@ def sizes(job: Job) -> tuple[int, int]:
     return sum(p.size for p in job.training.model.parameters()), whole
 
 
-def _summary(job: Job, stretch: Stretch, losses: tuple[float, float], tested: tuple[str, float]) -> Table:
+def _summary(
+    job: Job, stretch: Stretch, losses: tuple[float, float], tested: tuple[str, float], computing: bool
+) -> Table:
     o, mesh = job.options, job.mesh
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column(style="bold", no_wrap=True)
@@ -187,6 +194,8 @@ def _summary(job: Job, stretch: Stretch, losses: tuple[float, float], tested: tu
     table.add_row("speed", _speed(o, rate))
     if mesh.comm.size > 1:
         table.add_row("exposed", f"{exposed:.0%} of the time: in communication that computing does not hide")
+    if not computing:
+        table.add_row("time", "virtual, of messages alone: computing took none; --compute measured counts it")
     return table
 
 
