@@ -389,6 +389,18 @@ def test_checkpoints_that_do_not_fit_are_refused_before_anything_runs(saving, op
     assert sentence in str(error.value)
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_runs(tmp_path):
+    mine, file = Options(widths="8", batch=8, steps=2, mesh="dp=1"), tmp_path / "file"
+    file.write_text("")
+    samples = checked(mine)
+    with pytest.raises(MpiparError, match=r"file cannot be written to \(Not a directory\); choose another"):
+        check_saving(Saving(str(file / "runs" / "mine")), mine, samples)
+    with pytest.raises(MpiparError, match="choose"):
+        check_saving(Saving(str(file)), mine, samples)
+    check_saving(Saving(str(tmp_path / "new" / "runs")), mine, samples)
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_when_it_is_saved():
     for given, steps in (({}, [7]), ({"checkpoint_every": 3}, [3, 6, 7]), ({"checkpoint": None}, [])):
         saving = Saving(**{"checkpoint": "runs"} | given)
