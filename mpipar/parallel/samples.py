@@ -79,10 +79,10 @@ def _read(path: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path) as archive:
             return archive["x"], archive["y"]
+    except FileNotFoundError:
+        reason = "there is no such file"
     except OSError as error:
-        reason = (
-            "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror or "cut off"
-        )
+        reason = error.strerror or "it is cut off"
     except KeyError:
         reason = "it has no x or no y"
     except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
