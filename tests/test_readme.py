@@ -60,5 +60,5 @@ def test_the_program_in_the_readme_runs_as_printed_and_learns(tmp_path, monkeypa
 def test_a_command_in_the_readme_is_not_refused(command):
     short = ["--steps", "1"] if command.startswith("train") else ["--check-steps", "1"]
     words = [*command.split(), "--virtual", "--trace", "0", "--batch", "8", *short]
-    finished = run_python(["-m", "mpipar.cli", *words], MPIPAR_BACKEND="numpy")
+    finished = run_python(["-m", "mpipar.cli", *words])
     assert finished.returncode == 0, finished.stderr

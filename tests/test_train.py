@@ -44,10 +44,20 @@ def test_under_mpirun_it_just_trains_on_all_ranks():
     assert run.stdout.count("mlp on digits; 3 ranks: dp=3; ") == 1 and "$" not in run.stderr
 
 
-def test_under_mpirun_a_mistake_is_said_once():
-    run = run_ranks(2, ["-m", "mpipar.cli", "train", "--mesh", "dp=3"])
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--mesh", "dp=3"], "--mesh dp=3 has 3 ranks, but 2 ranks were started"),
+        (
+            ["--hostfile", "nowhere"],
+            "--hostfile is for starting mpirun, and the ranks run already; leave it out",
+        ),
+    ],
+)
+def test_under_mpirun_a_mistake_is_said_once(words, sentence):
+    run = run_ranks(2, ["-m", "mpipar.cli", "train", *words])
     assert run.returncode != 0
-    assert run.stderr.count("mpipar: --mesh dp=3 has 3 ranks, but 2 ranks were started") == 1
+    assert run.stderr.count(f"mpipar: {sentence}") == 1
 
 
 @pytest.mark.parametrize("strategy", ["naive", "overlap"])
@@ -56,6 +66,18 @@ def test_on_virtual_ranks_two_runs_are_alike(strategy):
     runs = [mpipar("train", *words) for _ in range(2)]
     assert runs[0].returncode == 0, runs[0].stderr
     assert runs[0].stdout == runs[1].stdout and "exposed 100%" in runs[0].stdout
+
+
+@pytest.mark.parametrize(("compute", "times"), [("none", 1), ("measured", 0)])
+def test_a_speed_without_computing_is_said_to_be_one(compute, times):
+    words = ["--mesh", "dp=2", "--steps", "1", "--virtual", "--trace", "0", "--compute", compute]
+    run = mpipar("train", *words)
+    assert run.returncode == 0, run.stderr
+    said = " ".join(run.stdout.split())
+    assert (
+        said.count("virtual, of messages alone: computing took none; --compute measured counts it") == times
+    )
+    assert max(len(line.rstrip()) for line in run.stdout.splitlines() if "certify" not in line) <= 100
 
 
 def test_a_slower_network_is_slower(tmp_path):
@@ -181,6 +203,40 @@ def test_certify_says_equal_and_ends_with_0(tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (["--mesh", "dp=2", "--lr", "1e30", "--steps", "60"], r"loss of step [2-6] is not finite; give a "),
+        ([*TINY, "--mesh", "pp=2", "--lr", "1e38", "--steps", "1"], "test loss after step 1 is not finite"),
+    ],
+)
+def test_a_loss_that_is_not_finite_ends_all_ranks(words, sentence, tmp_path):
+    run = mpipar("train", *words, "--virtual", "--checkpoint", str(tmp_path / "runs"))
+    assert run.returncode == 2 and "nan" not in run.stdout
+    assert re.search(sentence, run.stderr) and run.stderr.count("\n") == 1
+
+
+def test_a_loss_that_is_not_finite_ends_real_ranks_and_is_not_saved(tmp_path):
+    words = ["--lr", "1e30", "--steps", "40", "--checkpoint", str(tmp_path / "runs")]
+    run = run_ranks(3, ["-m", "mpipar.cli", "train", *words, "--checkpoint-every", "7"], limit=30)
+    assert run.returncode not in (0, 124) and not (tmp_path / "runs").exists()
+    assert run.stderr.count("is not finite; give a smaller --lr than 1e+30, or --clip 1") == 1
+
+
+@pytest.mark.parametrize("layout", [["--mesh", "dp=2"], ["--mesh", "dp=2", "--zero", "3"], THREE])
+def test_on_a_device_it_trains_as_on_the_host_and_is_certified(layout):
+    """The stand-in for CuPy refuses every copy to the host that is not asked for."""
+    runs = [
+        mpipar("train", *layout, "--steps", "2", "--virtual", "--trace", "0", MPIPAR_BACKEND=backend)
+        for backend in ("fake", "numpy")
+    ]
+    assert runs[0].returncode == 0, runs[0].stderr
+    losses = [re.findall(r"loss +[\d.]+", run.stdout) for run in runs]
+    assert losses[0] == losses[1] and len(losses[0]) >= 3
+    run = mpipar("certify", *layout, "--virtual", "--check-steps", "1", MPIPAR_BACKEND="fake")
+    assert run.returncode == 0 and "\nequal (" in run.stdout, run.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
         (
             "train --mesh dp=2,tp=3 --model gpt",
             "tp=3: the ranks cannot share 4 heads or 256 hidden numbers; ",
@@ -200,6 +256,13 @@ def test_certify_says_equal_and_ends_with_0(tmp_path):
         ("train --hostfile nowhere", "there is no hostfile nowhere; name a file with a line"),
         ("train --mpirun /bin/true", "/bin/true is no mpirun"),
         ("train --virtual --network nowhere.toml", "nowhere.toml"),
+        (
+            "train --network nowhere.toml",
+            "--network is for virtual ranks; give --virtual, too, or leave it out",
+        ),
+        ("certify --compute measured", "--compute is for virtual ranks; give --virtual, too"),
+        ("train --virtual --hostfile nowhere", "--hostfile is for starting mpirun, and virtual ranks are in"),
+        ("certify --virtual --mpirun /bin/true", "--mpirun is for starting mpirun, and virtual ranks are in"),
     ],
 )
 def test_a_mistake_is_one_sentence_before_anything_runs(words, sentence):

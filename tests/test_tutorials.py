@@ -335,6 +335,12 @@ def test_a_layer_of_ones_own_is_certified_and_its_mistake_named(mistake, verdict
     assert said.count("wrong by") == len(re.findall(r"without a message +wrong by", said)) == 2
 
 
+def test_layers_of_no_samples_are_refused():
+    script = [str(FOLDER / "07_tensor_parallel.py"), "--trace", "0", "--samples", "0"]
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", "2", *script])
+    assert finished.returncode != 0 and finished.stderr == "mpipar: --samples 0: give 1 or more\n"
+
+
 @pytest.mark.parametrize("sequence", [False, True])
 def test_the_mesh_predicts_its_messages_learns_and_is_certified(sequence, tmp_path):
     flag = ["--sequence"] if sequence else ["--no-sequence"]

@@ -24,6 +24,8 @@ args = mp.arguments(
 world = mp.world(trace=args.trace, values=args.values)
 screen = mp.view.console(world.rank)
 screen.print(args.description, style="dim")
+if args.samples < 1:
+    raise mp.errors.OptionError(f"--samples {args.samples}: give 1 or more")
 p, r, n = world.size, world.rank, args.samples
 WIDTH, HIDDEN = 8, 12 * p
 

@@ -36,6 +36,16 @@ class Where:
         """For the ranks."""
         return [*(["--trace", self.trace] if self.trace is not None else []), *["--values"] * self.values]
 
+    def check(self, is_rank: bool) -> None:
+        """Refuse what would have no effect.   is_rank: mpirun runs already   errors: OptionError"""
+        for name in ("network", "compute"):
+            if not self.virtual and getattr(self, name) != WHERE[name][1]:
+                raise OptionError(f"--{name} is for virtual ranks; give --virtual, too, or leave it out")
+        for name in ("mpirun", "hostfile"):
+            if (self.virtual or is_rank) and getattr(self, name) is not None:
+                why = "virtual ranks are in this process" if self.virtual else "the ranks run already"
+                raise OptionError(f"--{name} is for starting mpirun, and {why}; leave it out")
+
 
 STEPS = 3
 WHERE: dict[str, tuple[Any, Any]] = {
@@ -81,7 +91,8 @@ def train(options: Options, where: Where, **given: Any) -> int:
         check_saving(saving, options, checked(options))
 
     def on_rank(world: Communicator, options: Options) -> None:
-        training_report.train(world, options, saving)
+        computing = not where.virtual or where.compute != "none"
+        training_report.train(world, options, saving, computing)
 
     return _carry_out("train", options, where, saving.words(), on_rank, check)
 
@@ -102,6 +113,7 @@ def _carry_out(
     """check(options), then on_rank(world, options) here, on virtual ranks, or by `mpirun … mpipar name …`."""
     is_rank = settings().launcher_variable is not None and not where.virtual
     try:
+        where.check(is_rank)
         options = _with_mesh(options, where, settings().launcher_size if is_rank else None)
         check(options)
     except MpiparError as error:

@@ -23,6 +23,7 @@ CHOICES = {
 }
 AT_LEAST_ONE = ("batch", "micro_batches", "virtual_stages", "epochs", "steps")
 AT_LEAST_ONE += ("layers", "width", "heads", "context")
+ONLY = {"mlp": ("widths",), "gpt": ("layers", "width", "heads", "context", "dropout")}  # of one model
 
 
 def option(default: Any, meaning: str) -> Any:
@@ -136,8 +137,14 @@ def _check_values(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and not 0 <= value < math.inf:
             raise OptionError(_say(options, name) + " is no number from 0 on; give one")
-    if not 0 <= options.dropout < 1 or (options.dropout and options.model != "gpt"):
-        raise OptionError(_say(options, "dropout") + " is for gpt, a share from 0 up to below 1")
+    if not 0 <= options.dropout < 1:
+        raise OptionError(_say(options, "dropout") + " is no share from 0 up to below 1; give one")
+    for model, name in ((model, name) for model, names in ONLY.items() for name in names):
+        if options.model != model and getattr(options, name) != getattr(Options, name):
+            raise OptionError(
+                f"{_say(options, name)} is for {model}; leave it out with --model {options.model}, or give "
+                f"--model {model}"
+            )
     if options.strategy == "overlap" and options.algorithm not in ("auto", "ring"):
         raise OptionError(
             f"--strategy overlap starts rings; leave out {_say(options, 'algorithm')}, or choose bucketed"
@@ -168,7 +175,8 @@ def _check_zero(options: Options) -> None:
 def _check_batch(options: Options, dp: int, samples: int) -> None:
     batch, micro = options.batch, options.micro_batches or 1
     if batch > samples:
-        raise OptionError(f"--batch {batch}: there are {samples} samples; give {samples} or fewer")
+        there = f"are {samples} samples; give {samples} or fewer" if samples > 1 else "is 1 sample; give 1"
+        raise OptionError(f"--batch {batch}: there {there}")
     if batch < dp:
         raise LayoutError(f"--batch {batch} is not a sample a rank of dp={dp}; give --batch {dp} or more")
     if micro > batch // dp:

@@ -1,7 +1,7 @@
 """The data of `mpipar train`: its name or file -> samples to train on and to test on."""
 
 import zipfile
-from pathlib import Path
+import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,23 +57,51 @@ def _characters(options: Options) -> Samples:
 
 
 def _archive(path: str, images: bool, dtype: Any) -> Samples:
+    x, y = _read(path)
+    _check_arrays(path, x, y)
+    if images and x.ndim not in (3, 4):
+        raise DataError(f"{path}: x {x.shape} are no images; give (n, height, width), or --model mlp")
+    shape = (-1,) if not images else x.shape[1:] if x.ndim == 4 else (1, *x.shape[1:])
+    with np.errstate(over="ignore"):  # found below
+        x, y = x.reshape(len(x), *shape).astype(dtype), y.astype(np.int64)
+    finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+    if not finite.all():
+        raise DataError(
+            f"{path}: sample {finite.argmin()} of x is not finite in {dtype} ({(~finite).sum()} of {len(x)} "
+            "are not); leave such samples out, or replace their nan and inf"
+        )
+    order, cut = generator(0, "split", len(y)).permutation(len(y)), max(int(TRAIN * len(y)), 1)
+    train, test = order[:cut], order[cut:]
+    return Samples(x[train], y[train], x[test], y[test], int(y.max()) + 1)
+
+
+def _read(path: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path) as archive:
-            x, y = archive["x"], archive["y"]
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        reason = "there is no such file" if not Path(path).exists() else str(error)
-        raise DataError(
-            f"--data {path} cannot be read ({reason}); give digits, mnist or a .npz file with x and y"
-        ) from None
+            return archive["x"], archive["y"]
+    except FileNotFoundError:
+        reason = "there is no such file"
+    except OSError as error:
+        reason = error.strerror or "it is cut off"
+    except KeyError:
+        reason = "it has no x or no y"
+    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
+        reason = "it is no archive of arrays of numbers"
+    raise DataError(
+        f"--data {path} cannot be read ({reason}); give digits, mnist or a .npz file with x and y"
+    )
+
+
+def _check_arrays(path: str, x: np.ndarray, y: np.ndarray) -> None:
     if x.ndim < 2 or y.shape != x.shape[:1] or y.dtype.kind not in "iu" or len(y) < 2 or y.min() < 0:
         raise DataError(
             f"{path}: x {x.shape}, y {y.shape} {y.dtype}; x has a sample a row, and y its class from 0 on, "
             "whole numbers"
         )
-    if images and x.ndim not in (3, 4):
-        raise DataError(f"{path}: x {x.shape} are no images; give (n, height, width), or --model mlp")
-    shape = (-1,) if not images else x.shape[1:] if x.ndim == 4 else (1, *x.shape[1:])
-    x, y = x.reshape(len(x), *shape).astype(dtype), y.astype(np.int64)
-    order, cut = generator(0, "split", len(y)).permutation(len(y)), max(int(TRAIN * len(y)), 1)
-    train, test = order[:cut], order[cut:]
-    return Samples(x[train], y[train], x[test], y[test], int(y.max()) + 1)
+    if x.dtype.kind not in "fiub" or not x.size:
+        raise DataError(f"{path}: x {x.shape} {x.dtype}; give real numbers, at least one a sample")
+    if y.max() >= len(y):
+        raise DataError(
+            f"{path}: y is up to {y.max()}, more classes than its {len(y)} samples; number the classes from "
+            "0 on"
+        )

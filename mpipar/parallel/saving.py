@@ -1,6 +1,8 @@
 """The checkpoints of `mpipar train`: when they are written, and what has to fit to go on from one."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from mpipar.errors import CheckpointError, OptionError
@@ -39,7 +41,7 @@ def check_saving(saving: Saving, options: Options, samples: Samples) -> None:
 
     errors: OptionError; CheckpointError for none to go on from, a damaged, foreign or newer one, one of
       another model, other data or later than the end, and for a folder that has some where none is
-      gone on from
+      gone on from, or cannot be written to
     """
     folder = saving.checkpoint
     for name in ("checkpoint_every", "keep"):
@@ -59,6 +61,20 @@ def check_saving(saving: Saving, options: Options, samples: Samples) -> None:
             f"--checkpoint {folder} has {last.name} of an earlier run; give --resume to go on from it, or "
             "another folder"
         )
+    if folder is not None:
+        _check_writable(Path(folder).absolute())
+
+
+def _check_writable(folder: Path) -> None:
+    """Make a file in the folder, or where it would be made, and remove it."""
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise CheckpointError(
+            f"--checkpoint {folder}: {parent} cannot be written to ({error.strerror}); choose another folder"
+        ) from None
 
 
 def save_job(job: Job, saving: Saving) -> None:

@@ -1,6 +1,7 @@
 """`mpipar train` on a rank: the loop, a line of progress now and then, and what came of it."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from mpipar.arrays import asarray, synchronize, to_host
+from mpipar.arrays import synchronize, to_host, xp
 from mpipar.comm import Communicator
+from mpipar.errors import OptionError
 from mpipar.parallel.build import build_model
 from mpipar.parallel.certify import Certificate
 from mpipar.parallel.job import Job, certify_job
-from mpipar.parallel.options import Options
+from mpipar.parallel.options import LEARNING_RATES, Options
 from mpipar.parallel.pipeline import Pipeline
 from mpipar.parallel.saving import Saving, resume_job, save_job
 from mpipar.view.console import console, own_command, progress
@@ -24,7 +26,7 @@ LINES = 20  # of progress
 
 
 class Stretch:
-    """The steps from one line of progress to the next.   cost: an allreduce of two numbers a line"""
+    """The steps from one line of progress to the next.   cost: allreduces of 3 numbers and of 1 a line"""
 
     def __init__(self, job: Job, world: Communicator) -> None:
         self.job, self.world = job, world
@@ -32,11 +34,19 @@ class Stretch:
         self.begin()
 
     def begin(self) -> None:
-        self.steps, self.loss = 0, 0.0
+        self.steps, self.loss, self.finite = 0, 0.0, 0
         self.start, self.waited = self.world.wtime(), self._waiting()
 
     def add(self, loss: Any) -> None:
         self.steps, self.loss = self.steps + 1, self.loss + loss
+        self.finite = self.finite + xp.isfinite(self.loss)  # on the device, as the loss
+
+    def check(self) -> None:
+        """Collective.   errors: OptionError, on all ranks, after a step whose loss was not finite"""
+        finite = int(self.world.allreduce(np.array([int(to_host(self.finite))]), "min")[0])
+        if finite < self.steps:
+            step = self.job.training.steps - self.steps + finite + 1
+            raise OptionError(_diverged(self.job, f"the loss of step {step} is not finite"))
 
     def end(self) -> tuple[float, float, float]:
         """(mean loss, steps a second, share of exposed communication), the same on all ranks.
@@ -46,8 +56,9 @@ class Stretch:
         """
         synchronize()
         seconds, exposed = self.world.wtime() - self.start, self._waiting() - self.waited
-        mine = [float(to_host(asarray(np.asarray(self.loss)))) / self.steps, seconds, exposed]
-        loss, seconds, exposed = to_host(self.world.allreduce(asarray(np.array(mine)))) / self.world.size
+        self.check()
+        mine = [float(to_host(self.loss)) / self.steps, seconds, exposed]
+        loss, seconds, exposed = self.world.allreduce(np.array(mine)) / self.world.size
         parts = self.world.size // self.job.mesh.axes["tp"]  # whose losses add up to the mean
         self.all_steps += self.steps
         self.all_seconds += seconds
@@ -74,8 +85,13 @@ class Stretch:
         return between + sum(self.job.mesh[axis].seconds for axis in axes)
 
 
-def train(world: Communicator, options: Options, saving: Saving | None = None) -> None:
-    """Train as the options say; rank 0 prints.   Collective"""
+def train(
+    world: Communicator, options: Options, saving: Saving | None = None, computing: bool = True
+) -> None:
+    """Train as the options say; rank 0 prints.   Collective
+
+    computing: whether it takes time, which on virtual ranks it may not
+    """
     job, screen, saving = Job(options, world), console(world.rank), saving or Saving()
     screen.print(_opening(job), style="dim", **AS_IT_IS)
     if saving.resume:
@@ -84,11 +100,12 @@ def train(world: Communicator, options: Options, saving: Saving | None = None) -
     start = job.training.steps
     stretch, lines = Stretch(job, world), _lines(start, job.length)
     first = last = 0.0
-    with progress(screen, job.length, "step", start) as advance:
+    quiet = np.errstate(over="ignore", invalid="ignore")  # Stretch.check says it, with a remedy
+    with quiet, progress(screen, job.length, "step", start) as advance:
         for number, batch in enumerate(job.batches(), start + 1):
             stretch.add(job.training.step(batch))
             if saving.is_due(number, job.length):
-                stretch.pause(lambda: save_job(job, saving))
+                stretch.pause(lambda: _save(job, saving, stretch))
             if number not in lines:
                 continue
             by = stretch.steps
@@ -97,13 +114,27 @@ def train(world: Communicator, options: Options, saving: Saving | None = None) -
             text = f"loss {last:<7.4f}" + ("" if options.model == "gpt" else f"  {_tested(*job.test())}")
             advance(f"{text}  {_speed(options, rate):>18}  exposed {exposed:4.0%}", by)
             stretch.begin()
+        tested = job.test()
     job.training.verify()
+    if not math.isfinite(tested[1]):
+        raise OptionError(_diverged(job, f"the {tested[0]} after step {job.length} is not finite"))
     screen.print()
-    screen.print(_summary(job, stretch, (first, last), job.test()), highlight=False)
+    screen.print(_summary(job, stretch, (first, last), tested, computing), highlight=False)
     if saving.checkpoint is not None:
         screen.print(f"saved in {saving.checkpoint}; --resume --steps {2 * job.length} goes on", **AS_IT_IS)
     screen.print(f"does the layout compute what one rank would?\n{_certify_command(options)}", **AS_IT_IS)
     report(world, screen)
+
+
+def _save(job: Job, saving: Saving, stretch: Stretch) -> None:
+    """Not what has diverged: its folder may hold the last good checkpoint."""
+    stretch.check()
+    save_job(job, saving)
+
+
+def _diverged(job: Job, what: str) -> str:
+    lr = LEARNING_RATES[job.options.optimizer] if job.options.lr is None else job.options.lr
+    return f"{what}; give a smaller --lr than {lr:g}, or --clip 1"
 
 
 def certificate(world: Communicator, options: Options, steps: int = 3, as_json: bool = False) -> Certificate:
@@ -137,7 +168,9 @@ def sizes(job: Job) -> tuple[int, int]:
     return sum(p.size for p in job.training.model.parameters()), whole
 
 
-def _summary(job: Job, stretch: Stretch, losses: tuple[float, float], tested: tuple[str, float]) -> Table:
+def _summary(
+    job: Job, stretch: Stretch, losses: tuple[float, float], tested: tuple[str, float], computing: bool
+) -> Table:
     o, mesh = job.options, job.mesh
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column(style="bold", no_wrap=True)
@@ -161,6 +194,8 @@ def _summary(job: Job, stretch: Stretch, losses: tuple[float, float], tested: tu
     table.add_row("speed", _speed(o, rate))
     if mesh.comm.size > 1:
         table.add_row("exposed", f"{exposed:.0%} of the time: in communication that computing does not hide")
+    if not computing:
+        table.add_row("time", "virtual, of messages alone: computing took none; --compute measured counts it")
     return table
 
 

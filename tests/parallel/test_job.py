@@ -74,7 +74,14 @@ GPT = {"model": "gpt", "width": 16, "heads": 4, "layers": 1, "context": 16, "bat
         ({"lr": -1.0}, "--lr -1.0 is no number from 0 on"),
         ({"lr": float("nan")}, "--lr nan is no number from 0 on"),
         ({"epochs": 0}, "--epochs 0 is too few; give 1 or more"),
-        ({"dropout": 0.5}, "--dropout 0.5 is for gpt"),
+        ({"dropout": 0.5}, "--dropout 0.5 is for gpt; leave it out with --model mlp, or give --model gpt"),
+        ({"dropout": 1.0, "model": "gpt"}, "--dropout 1.0 is no share from 0 up to below 1"),
+        ({"model": "gpt", "widths": "9"}, "--widths 9 is for mlp; leave it out with --model gpt, or give"),
+        ({"model": "cnn", "widths": "9"}, "--widths 9 is for mlp"),
+        ({"layers": 3}, "--layers 3 is for gpt; leave it out with --model mlp"),
+        ({"width": 32}, "--width 32 is for gpt"),
+        ({"model": "cnn", "heads": 2}, "--heads 2 is for gpt"),
+        ({"context": 32}, "--context 32 is for gpt"),
         ({"steps": 5, "warm_up": 5}, "--warm-up 5 leaves none of 5 steps; give 4 or fewer"),
         ({"strategy": "overlap", "algorithm": "naive"}, "--strategy overlap starts rings"),
     ],
@@ -176,6 +183,42 @@ def test_a_file_of_samples(tmp_path):
     np.savez(path, x=draw.standard_normal((50, 6)), y=draw.integers(0, 3, 50))
     with pytest.raises(MpiparError, match="are no images; give"):
         checked(Options("cnn", str(path)))
+
+
+HOLE = np.where(np.arange(300).reshape(50, 6) == 13, np.nan, 1.0)  # in sample 2
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"x": np.full((50, 6), "a")}, "x (50, 6) <U1; give real numbers, at least one a sample"),
+        ({"x": np.ones((50, 6), complex)}, "x (50, 6) complex128; give real numbers"),
+        ({"x": np.ones((50, 0))}, "x (50, 0) float64; give real numbers, at least one a sample"),
+        ({"x": np.full((50, 6), None)}, "(it is no archive of arrays of numbers); give digits"),
+        ({"x": HOLE}, "sample 2 of x is not finite in float32 (1 of 50 are not); leave"),
+        ({"x": np.full((50, 6), 1e300)}, "sample 0 of x is not finite in float32 (50 of 50 are not)"),
+        ({"y": np.arange(50) * 200_000}, "y is up to 9800000, more classes than its 50 samples; number"),
+        ({"y": np.arange(50)}, None),
+        ({"x": np.ones((2, 6)), "y": np.arange(2)}, "--batch 8: there is 1 sample; give 1"),
+    ],
+)
+def test_samples_that_cannot_be_learned_are_refused(given, sentence, tmp_path):
+    path = tmp_path / "mine.npz"
+    np.savez(path, **{"x": np.ones((50, 6)), "y": np.zeros(50, int), **given})
+    if sentence is None:
+        checked(Options(data=str(path), batch=8))
+        return
+    with pytest.raises(MpiparError) as error:
+        checked(Options(data=str(path), batch=8))
+    assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 cut off"])
+def test_a_file_that_is_no_archive_is_said_in_our_words(content, tmp_path):
+    path = tmp_path / "m.txt"
+    path.write_bytes(content)
+    with pytest.raises(MpiparError, match=r"m.txt cannot be read \(it is no archive of arrays of numbers\)"):
+        checked(Options(data=str(path)))
 
 
 def test_a_text_of_ones_own(tmp_path):
@@ -344,6 +387,18 @@ def test_checkpoints_that_do_not_fit_are_refused_before_anything_runs(saving, op
     with pytest.raises(MpiparError) as error:
         check_saving(Saving(**{"checkpoint": str(tmp_path)} | saving), mine, checked(mine))
     assert sentence in str(error.value)
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_runs(tmp_path):
+    mine, file = Options(widths="8", batch=8, steps=2, mesh="dp=1"), tmp_path / "file"
+    file.write_text("")
+    samples = checked(mine)
+    with pytest.raises(MpiparError, match=r"file cannot be written to \(Not a directory\); choose another"):
+        check_saving(Saving(str(file / "runs" / "mine")), mine, samples)
+    with pytest.raises(MpiparError, match="choose"):
+        check_saving(Saving(str(file)), mine, samples)
+    check_saving(Saving(str(tmp_path / "new" / "runs")), mine, samples)
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_when_it_is_saved():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import mpipar as mp
+from mpipar.arrays import to_host
 from mpipar.comm.network import Link, Topology
 from mpipar.parallel.job import Job
 from mpipar.parallel.options import Options
@@ -32,8 +33,9 @@ def test_a_stretch_tells_loss_speed_and_the_share_of_exposed_communication():
         job = Job(Options(mesh="dp=2", widths="8", algorithm="ring", strategy="flat", steps=4), world)
         stretch, losses = Stretch(job, world), []
         for batch in job.batches():
-            losses.append(float(job.training.step(batch)))
-            stretch.add(losses[-1])
+            loss = job.training.step(batch)
+            losses.append(float(to_host(loss)))
+            stretch.add(loss)
             world.pause(6.0)
         return losses, stretch.end(), stretch.overall
 
