@@ -13,7 +13,7 @@ import mpipar as mp
 from mpipar.arrays import asarray, to_host
 from mpipar.errors import LayoutError, OptionError
 from mpipar.nn import GPT, MLP, Dropout, LayerNorm, Linear, Parameter, Sequential
-from mpipar.optim import SGD, AdamW
+from mpipar.optim import SGD, Adam, AdamW
 from mpipar.parallel import DataParallel, Mesh, Pipeline, gpt, mlp, pipeline
 from mpipar.parallel.certify import LIMIT, certify
 from mpipar.parallel.differentiable import allreduce_fwd_copy_bwd
@@ -223,6 +223,31 @@ class SkipsOnRankOne(SGD):
     def step(self):
         if self.rank != 1:
             super().step()
+
+
+def unlike(of_layout, of_serial):
+    """Two ways to train one model: (model -> optimizer, options of Training) each."""
+
+    def training(way, model, mesh):
+        optimizer, options = way
+        return Training(model, optimizer(model), mesh, **options)
+
+    def layout(mesh):
+        return training(of_layout, mlp([12, 12, 6], mesh, seed=1, dtype=np.float64), mesh)
+
+    return (
+        lambda world: layout(Mesh(world, tp=2)),
+        lambda mesh: training(of_serial, MLP([12, 12, 6], seed=1, dtype=np.float64), mesh),
+    )
+
+
+def freezes(model):
+    model[0].bias.requires_grad = False
+    return adam(model)
+
+
+def adam(model, lr=0.01):
+    return Adam(model.parameters(), lr=lr)
 
 
 def verdict(made, x=X, y=CLASSES, size=4, rows=None):
@@ -617,6 +642,28 @@ def test_a_mistake_that_nobody_knows_is_a_wrong_value():
 
     found = verdict(mlp_with(Wrong, ColumnLinear, tp=2), size=2)
     assert found.difference.cause == "a wrong value" and found.difference.ranks == (0, 1)
+
+
+UNLIKE = {
+    "rate": ((lambda model: adam(model, 0.02), {}), (adam, {}), "parameter of 0.weight in step 1"),
+    "optimizer": ((lambda model: SGD(model.parameters(), lr=0.01), {}), (adam, {}), "parameter of 0.weight"),
+    "clip": ((adam, {"clip": 0.01}), (adam, {}), "in step 1"),
+    "frozen": ((adam, {}), (freezes, {}), "parameter of 0.bias in step 1"),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_trainings_that_are_unlike_differ(name):
+    *ways, words = UNLIKE[name]
+    found = verdict(unlike(*ways), size=2)
+    assert not found.equal and words in str(found), str(found)
+
+
+@pytest.mark.parametrize("given", [{"optimizer": "adam", "lr": 0.1}, {"optimizer": "sgd", "lr": 1.0}])
+def test_rounding_does_not_grow_with_the_steps_of_a_chaotic_training(given):
+    options = Options("gpt", context=16, width=32, batch=10, mesh="dp=2,tp=2", **given)
+    found = mp.virtual.run(lambda world: certify_job(options, world, 50), 4)[0]
+    assert found.equal and found.largest < LIMIT / 1000, str(found)
 
 
 def test_the_first_difference_is_in_the_order_of_computation():

@@ -43,6 +43,8 @@ def stale(case: Case) -> Said:
                 return f"its value before step {step + 1}: this rank did not update it"
     if case.kind == "gradient":
         for step, earlier in enumerate(case.gradients[:-1], 1):
+            if case.name not in earlier:
+                continue
             g = case.part_of(earlier[case.name])
             if case.is_(g):
                 return f"the gradient of step {step}"
