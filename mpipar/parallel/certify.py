@@ -8,6 +8,7 @@ compares its part of every tensor with the twin's in the order in which they are
     the loss
     gradients                         in the order in which the twin's backward completes them; of ZeRO
                                       each rank's piece
+    clipped gradients                 those that the optimizer gets, where one of the two clips
     parameters                        after the update
 
 Where a training is chaotic, rounding would grow from step to step. So once a step's outputs, loss and

@@ -13,7 +13,7 @@ import mpipar as mp
 from mpipar.arrays import asarray, to_host
 from mpipar.errors import LayoutError, OptionError
 from mpipar.nn import GPT, MLP, Dropout, LayerNorm, Linear, Parameter, Sequential
-from mpipar.optim import SGD, Adam, AdamW
+from mpipar.optim import SGD, Adam, AdamW, clip_grad_norm, grad_norm
 from mpipar.parallel import DataParallel, Mesh, Pipeline, gpt, mlp, pipeline
 from mpipar.parallel.certify import LIMIT, certify
 from mpipar.parallel.differentiable import allreduce_fwd_copy_bwd
@@ -647,7 +647,11 @@ def test_a_mistake_that_nobody_knows_is_a_wrong_value():
 UNLIKE = {
     "rate": ((lambda model: adam(model, 0.02), {}), (adam, {}), "parameter of 0.weight in step 1"),
     "optimizer": ((lambda model: SGD(model.parameters(), lr=0.01), {}), (adam, {}), "parameter of 0.weight"),
-    "clip": ((adam, {"clip": 0.01}), (adam, {}), "in step 1"),
+    "clip": (
+        (adam, {"clip": 0.01}),
+        (adam, {}),
+        "another clipping (clip=0.01, and the serial twin has clip=0)",
+    ),
     "frozen": ((adam, {}), (freezes, {}), "parameter of 0.bias in step 1"),
 }
 
@@ -657,6 +661,51 @@ def test_trainings_that_are_unlike_differ(name):
     *ways, words = UNLIKE[name]
     found = verdict(unlike(*ways), size=2)
     assert not found.equal and words in str(found), str(found)
+
+
+def clipped_wrongly(wrong):
+    """Adam at tp=2, clipped in a wrong way."""
+    make, serial = unlike((adam, {"clip": 0.1}), (adam, {"clip": 0.1}))
+
+    def broken(world):
+        training = make(world)
+        training.__class__ = wrong
+        return training
+
+    return broken, serial
+
+
+class ClipsByTheLocalNorm(Training):
+    def _clip(self):
+        clip_grad_norm(self.model.parameters(), self.clip)
+
+
+class ClipsEachAlone(Training):
+    """Counts what all tp ranks have once a rank."""
+
+    def _clip(self):
+        own = to_host(grad_norm(self.model.parameters())) ** 2
+        norm = np.sqrt(to_host(self.mesh["tp"].allreduce(asarray(own.reshape(1)))))
+        clip_grad_norm(self.model.parameters(), self.clip, asarray(norm)[0])
+
+
+class ForgetsToClip(Training):
+    def _clip(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    "wrong, cause, words",
+    [
+        (ClipsByTheLocalNorm, "clipped by a local norm", "of this rank's own parts, not"),
+        (ClipsEachAlone, "another clipping", "ask for another"),
+        (ForgetsToClip, "another clipping", "times 1, where the norm"),
+    ],
+)
+def test_clipping_by_a_wrong_norm_is_named_in_the_first_step(wrong, cause, words):
+    found = verdict(clipped_wrongly(wrong), size=2)
+    assert found.difference.step == 1 and found.difference.kind == "clipped gradient", str(found)
+    assert (found.difference.cause, words in str(found)) == (cause, True), str(found)
 
 
 @pytest.mark.parametrize("given", [{"optimizer": "adam", "lr": 0.1}, {"optimizer": "sgd", "lr": 1.0}])
