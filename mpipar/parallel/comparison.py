@@ -12,7 +12,7 @@ from mpipar.data import Batch
 from mpipar.parallel.evidence import UNKNOWN, Case, block_of, cause_of
 from mpipar.parallel.here import CLIPPED, GRADIENTS, NOTHING, Here
 from mpipar.parallel.misplaced import misplaced
-from mpipar.parallel.observe import Observed, observing, update
+from mpipar.parallel.observe import Observed, observing, update, zeros_for_missing_gradients
 from mpipar.parallel.shards import named
 from mpipar.parallel.training import Training
 
@@ -85,6 +85,7 @@ class Comparison:
         """One step of both.   returns: what differs, if anything does"""
         self.step += 1
         with (
+            zeros_for_missing_gradients(self.layout),
             observing(self.layout.model, self.layout.pipeline) as here,
             observing(self.serial.model) as there,
         ):

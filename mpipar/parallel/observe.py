@@ -78,6 +78,17 @@ def observing(model: Module, pipeline: Pipeline | None = None) -> Iterator[Obser
             action()
 
 
+@contextmanager
+def zeros_for_missing_gradients(training: Training) -> Iterator[None]:
+    """Inside, a parameter that the loss does not use is no error: what should have used it tells more."""
+    replica = training.replica
+    unused, replica.unused = replica.unused, "zero"
+    try:
+        yield
+    finally:
+        replica.unused = unused
+
+
 def update(training: Training, gradients: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """training.update().   returns: gradients(), called where the optimizer steps; {} where it never did"""
     optimizer, seen = training.optimizer, {}

@@ -88,6 +88,16 @@ class BiasBeforeTheSum(RowLinear):
         return allreduce_fwd_copy_bwd(linear(x, self.weight, self.bias), self.tp)
 
 
+class BiasTwice(ColumnLinear):
+    def forward(self, x):
+        return super().forward(x) + self.bias
+
+
+class NoBias(RowLinear):
+    def forward(self, x):
+        return allreduce_fwd_copy_bwd(self.term(x), self.tp)
+
+
 class RowMaximum(RowLinear):
     def forward(self, x):
         y = linear(x, self.weight)
@@ -210,6 +220,10 @@ def untie(model, mesh):
     model.head.weight = Parameter(model.tokens.weight.data.copy(), shard=model.tokens.weight.shard)
 
 
+def forget_the_places(model, mesh):
+    model.embed = lambda ids, first=0: model.dropout(model.tokens(ids))
+
+
 def take_the_wrong_part(model, mesh):
     """Rank r draws the part of rank p-1-r, and says that it is part r."""
     p = model.layers[0].linear1.weight
@@ -322,6 +336,25 @@ MISTAKES = {
         {**TOKENS, "size": 3},
         "the bias",
         "layers.0.self_attn.out_proj in step 2, on ranks 0, 1, 2",
+    ),
+    "column bias twice": (
+        mlp_with(BiasTwice, ColumnLinear, dp=2, tp=2),
+        {},
+        "the bias",
+        "it is added 2 times)",
+    ),
+    "no bias": (mlp_with(NoBias, RowLinear, dp=2, tp=2), {}, "the bias", "output of 2 in step 1"),
+    "no bias of zero": (
+        gpt_with(NoBias, RowLinear, tp=2),
+        {**TOKENS, "size": 2},
+        "an unused parameter",
+        "gradient of layers.0.linear2.bias in step 1",
+    ),
+    "no places": (
+        gpt_with(change=forget_the_places, dp=2),
+        {**TOKENS, "size": 2},
+        "a wrong value",
+        "output of dropout in step 1",
     ),
     "row maximum": (mlp_with(RowMaximum, RowLinear, tp=4), {}, "a wrong reduction", "the maximum over tp"),
     "row not summed": (mlp_with(RowNotSummed, RowLinear, dp=2, tp=2), {}, "not reduced", "sum over tp"),

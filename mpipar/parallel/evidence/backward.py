@@ -12,6 +12,13 @@ from mpipar.parallel.shards import named
 ROUNDING = 1e-5  # what a few operations in float32 do
 
 
+def unused(case: Case) -> Said:
+    """A gradient of zeros."""
+    if case.kind != "gradient" or not case.comparable or case.mine.any() or not case.mine.size:
+        return None
+    return "it is zero here: the loss does not use the parameter"
+
+
 def factor(case: Case) -> Said:
     """mine = c · right, where c is the size of an axis, or one over it."""
     square = float((case.right**2).sum())
