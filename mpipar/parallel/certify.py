@@ -8,7 +8,12 @@ compares its part of every tensor with the twin's in the order in which they are
     the loss
     gradients                         in the order in which the twin's backward completes them; of ZeRO
                                       each rank's piece
+    clipped gradients                 those that the optimizer gets, where one of the two clips
     parameters                        after the update
+
+Where a training is chaotic, rounding would grow from step to step. So once a step's outputs, loss and
+gradients are equal, the twin goes on from the layout's parameters and gradients: a limit has to bear
+the rounding of one update and of one step from there.
 
 The first that differs is nearest to the mistake: all that it was computed from was equal. What
 the difference looks like tells which mistake, see evidence/.
@@ -16,11 +21,11 @@ the difference looks like tells which mistake, see evidence/.
 When is a difference one? Both add the same numbers in another order. With eps = 2.2e-16 a sum of n
 terms has a relative error of about √n eps, which layers behind it carry on and norms of small numbers
 magnify. Of all outputs, losses and gradients of the sweep in tests/parallel/test_certify.py the
-largest relative difference is 1e-12: LIMIT is 1000 times that. A parameter may differ by 1000 times
-more: Adam divides by |g|, so where a gradient is zero but for rounding (as of the keys' bias), so
-may be the update; measured were 9e-12. Mistakes change a tensor by 1e-6 or more, mostly by 1e-2.
+largest relative difference is 1e-12: LIMIT is 1000 times that. Mistakes change a tensor by 1e-6 or
+more, mostly by 1e-2.
 
-cost: the twin's computation on every rank, and messages of one number a tensor
+cost: the twin's computation on every rank, and messages of one number a tensor, and an
+    allreduce of the whole parameters and gradients a step
 """
 
 from collections.abc import Callable, Iterable, Iterator

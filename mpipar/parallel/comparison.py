@@ -10,13 +10,12 @@ from mpipar.arrays import asarray, to_host
 from mpipar.comm import Communicator
 from mpipar.data import Batch
 from mpipar.parallel.evidence import UNKNOWN, Case, block_of, cause_of
-from mpipar.parallel.here import NOTHING, Here
+from mpipar.parallel.here import CLIPPED, GRADIENTS, NOTHING, Here
 from mpipar.parallel.misplaced import misplaced
-from mpipar.parallel.observe import Observed, observing
+from mpipar.parallel.observe import Observed, observing, update, zeros_for_missing_gradients
 from mpipar.parallel.shards import named
 from mpipar.parallel.training import Training
 
-OF_PARAMETERS = 1000  # times the limit of other tensors
 LEAST = 1e-9  # of the largest gradient: below, a gradient is zero but for rounding
 
 
@@ -33,7 +32,7 @@ class Item(NamedTuple):
     @property
     def layer(self) -> tuple[str, str]:
         """Weight and bias have the same; where a part of one tells nothing, the other may."""
-        return self.kind, self.name.rpartition(".")[0] if self.kind == "gradient" else self.name
+        return self.kind, self.name.rpartition(".")[0] if self.kind in GRADIENTS else self.name
 
     @property
     def difference(self) -> float:
@@ -86,21 +85,26 @@ class Comparison:
         """One step of both.   returns: what differs, if anything does"""
         self.step += 1
         with (
+            zeros_for_missing_gradients(self.layout),
             observing(self.layout.model, self.layout.pipeline) as here,
             observing(self.serial.model) as there,
         ):
             loss, right_loss = self.layout.backward(part), self.serial.backward(whole)
         self.case = replace(self.case, step=self.step, part=part, whole=whole, seen=there)
-        with_grad = {name: p for name, p in self.right.items() if p.grad is not None}
-        self.gradients.append({name: to_host(p.grad).copy() for name, p in with_grad.items()})
+        self.gradients.append(self._right_gradients())
         outputs = self._outputs(here, there, part.rows)
-        found = self._first([*outputs, self._loss(loss, right_loss), *self._gradients(there)])
+        mine = self._own_gradients()
+        gradients = self._gradients("gradient", mine, self.gradients[-1], there)
+        found = self._first([*outputs, self._loss(loss, right_loss), *gradients])
         if found is not None:
             return found
-        self.layout.update()
-        self.serial.update()
+        self._go_on_from_the_layout(mine)
+        mine = update(self.layout, self._own_gradients)
+        right = update(self.serial, self._right_gradients)
         self.values.append(self._values())
-        return self.look("parameter")
+        clips = self.layout.clip or self.serial.clip
+        found = self._first([*self._gradients(CLIPPED, mine, right, there)]) if clips and right else None
+        return found or self.look("parameter")
 
     def look(self, kind: str) -> Found | None:
         """Compare all parameters."""
@@ -111,6 +115,14 @@ class Comparison:
                 for name, value in self.values[-1].items()
             ]
         )
+
+    def _go_on_from_the_layout(self, mine: dict[str, np.ndarray]) -> None:
+        """Give the twin the layout's parameters and gradients, which are equal.   cost: see Here.whole"""
+        values = self.here.values()
+        for name, p in self.right.items():
+            p.data = asarray(self.here.whole("parameter", name, values.get(name, NOTHING), p.shape))
+            if p.grad is not None:
+                p.grad[...] = asarray(self.here.whole("gradient", name, mine[name], p.shape))
 
     def _outputs(self, here: Observed, there: Observed, rows: tuple[int, int, int]) -> Iterator[Item]:
         for key in there.outputs:
@@ -126,20 +138,25 @@ class Comparison:
         total, right = to_host(self.mesh["dp,pp"].allreduce(mine)), np.array([float(to_host(right))])
         return Item("loss", "loss", total, right, _scale(right))
 
-    def _gradients(self, there: Observed) -> Iterator[Item]:
-        right = self.gradients[-1]
+    def _own_gradients(self) -> dict[str, np.ndarray]:
+        return {name: self.here.gradient(name) for name in self.gradients[-1]}
+
+    def _right_gradients(self) -> dict[str, np.ndarray]:
+        return {name: to_host(p.grad).copy() for name, p in self.right.items() if p.grad is not None}
+
+    def _gradients(
+        self, kind: str, mine: dict[str, np.ndarray], right: dict[str, np.ndarray], there: Observed
+    ) -> Iterator[Item]:
         least = LEAST * max((float(np.abs(g).max(initial=0.0)) for g in right.values()), default=0.0)
         for name in sorted(right, key=lambda name: _place(there.completed, name)):
-            mine = self.here.gradient(name)
-            should = self.here.part_of("gradient", name, right[name])
-            yield Item("gradient", name, mine, should, max(_scale(right[name]), least))
+            should = self.here.part_of(kind, name, right[name])
+            yield Item(kind, name, mine.get(name, should), should, max(_scale(right[name]), least))
 
     def _first(self, items: list[Item]) -> Found | None:
         """Of the items, which are the same ones on all ranks, the first that differs on any."""
         mine = np.array([item.difference for item in items])
         differences = to_host(self.comm.allgather(asarray(mine[None])))  # rank × item
-        limits = [self.limit * (OF_PARAMETERS if item.kind == "parameter" else 1) for item in items]
-        over = differences > np.array(limits)
+        over = differences > self.limit
         self.compared += len(items)
         worst = int(differences.max(axis=0).argmax())
         if not over.any():

@@ -4,11 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from mpipar.arrays import to_host
-from mpipar.parallel.shards import cut, named
+from mpipar.arrays import asarray, to_host
+from mpipar.parallel.shards import cut, global_slices, named
 from mpipar.parallel.training import Training
 
 NOTHING = np.empty(0)
+CLIPPED = "clipped gradient"
+GRADIENTS = ("gradient", CLIPPED)  # kinds of tensors that ZeRO cuts into pieces
 
 
 class Here:
@@ -22,7 +24,7 @@ class Here:
     def has(self, kind: str, name: str) -> bool:
         """Whether any of the parameter, or of its gradient, is on this rank."""
         p = self.parameters.get(name)
-        return p is not None and (kind != "gradient" or self._pieces is None or p in self._pieces)
+        return p is not None and (not self._in_pieces(kind) or p in self._pieces)
 
     def values(self) -> dict[str, np.ndarray]:
         """Of the parameters; under ZeRO's third stage gathered for it.   Copies"""
@@ -43,7 +45,33 @@ class Here:
             return NOTHING
         p = self.parameters[name]
         part = cut(p, whole)
-        if kind != "gradient" or self._pieces is None:
-            return part
-        piece = self._pieces[p]
-        return part.reshape(-1)[piece.start : piece.stop]
+        return self._piece_of(kind, p, part) if self._in_pieces(kind) else part
+
+    def whole(self, kind: str, name: str, mine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """All ranks' parts joined, the other way from part_of; of copies the first counts.   Collective
+
+        cost: an allreduce of the whole
+        """
+        joined = np.zeros(shape)
+        if self._counts(kind, name):
+            p = self.parameters[name]
+            part = np.zeros(cut(p, joined).shape)
+            self._piece_of(kind, p, part)[...] = mine.reshape(-1)
+            for there, here in global_slices(p):
+                joined[there] = part[here]
+        return to_host(self.training.mesh.comm.allreduce(asarray(joined)))
+
+    def _counts(self, kind: str, name: str) -> bool:
+        """Whether no rank before this one has the same numbers."""
+        place = self.training.mesh.coordinates
+        if not self.has(kind, name) or (place["dp"] and not self._in_pieces(kind)):
+            return False
+        return self.parameters[name].shard is not None or place["tp"] == 0
+
+    def _in_pieces(self, kind: str) -> bool:
+        return kind in GRADIENTS and self._pieces is not None
+
+    def _piece_of(self, kind: str, p: Any, part: np.ndarray) -> np.ndarray:
+        """Of one dim, and of a contiguous part a view."""
+        flat = part.reshape(-1)
+        return flat[self._pieces[p].start : self._pieces[p].stop] if self._in_pieces(kind) else flat

@@ -10,6 +10,7 @@ from mpipar.arrays import to_host
 from mpipar.nn import Module
 from mpipar.parallel.pipeline import Pipeline
 from mpipar.parallel.stages import Stage
+from mpipar.parallel.training import Training
 from mpipar.tensor import Tensor
 
 Key = tuple[str, int]  # a module's name, and which of its calls in one forward pass
@@ -66,7 +67,7 @@ def observing(model: Module, pipeline: Pipeline | None = None) -> Iterator[Obser
     for name, module in model.named_modules():
         own = vars(module).get("forward")  # ZeRO's third stage has put one there
         module.forward = _written_down(seen, name, module.forward)
-        undo.append(lambda module=module, own=own: _restore(module, own))
+        undo.append(lambda module=module, own=own: _restore(module, "forward", own))
     undo.append(_told_of_forwards(seen, model) if pipeline is None else _told_of_rows(seen, pipeline))
     for name, p in model.named_parameters():
         undo.append(p.register_post_accumulate_grad_hook(lambda _, name=name: seen.completed.append(name)))
@@ -77,10 +78,39 @@ def observing(model: Module, pipeline: Pipeline | None = None) -> Iterator[Obser
             action()
 
 
-def _restore(module: Module, own: Any) -> None:
-    vars(module).pop("forward")
+@contextmanager
+def zeros_for_missing_gradients(training: Training) -> Iterator[None]:
+    """Inside, a parameter that the loss does not use is no error: what should have used it tells more."""
+    replica = training.replica
+    unused, replica.unused = replica.unused, "zero"
+    try:
+        yield
+    finally:
+        replica.unused = unused
+
+
+def update(training: Training, gradients: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """training.update().   returns: gradients(), called where the optimizer steps; {} where it never did"""
+    optimizer, seen = training.optimizer, {}
+    step, own = optimizer.step, vars(optimizer).get("step")
+
+    def looked_at() -> None:
+        seen.update(gradients())
+        step()
+
+    optimizer.step = looked_at
+    try:
+        training.update()
+    finally:
+        _restore(optimizer, "step", own)
+    return seen
+
+
+def _restore(of: Any, method: str, own: Any) -> None:
+    """own: what the object itself had in place of its class's method"""
+    vars(of).pop(method)
     if own is not None:
-        module.forward = own
+        setattr(of, method, own)
 
 
 def _told_of_forwards(seen: Observed, model: Any) -> Callable[[], Any]:

@@ -13,7 +13,7 @@ import mpipar as mp
 from mpipar.arrays import asarray, to_host
 from mpipar.errors import LayoutError, OptionError
 from mpipar.nn import GPT, MLP, Dropout, LayerNorm, Linear, Parameter, Sequential
-from mpipar.optim import SGD, AdamW
+from mpipar.optim import SGD, Adam, AdamW, clip_grad_norm, grad_norm
 from mpipar.parallel import DataParallel, Mesh, Pipeline, gpt, mlp, pipeline
 from mpipar.parallel.certify import LIMIT, certify
 from mpipar.parallel.differentiable import allreduce_fwd_copy_bwd
@@ -86,6 +86,16 @@ class Maximum(DataParallel):
 class BiasBeforeTheSum(RowLinear):
     def forward(self, x):
         return allreduce_fwd_copy_bwd(linear(x, self.weight, self.bias), self.tp)
+
+
+class BiasTwice(ColumnLinear):
+    def forward(self, x):
+        return super().forward(x) + self.bias
+
+
+class NoBias(RowLinear):
+    def forward(self, x):
+        return allreduce_fwd_copy_bwd(self.term(x), self.tp)
 
 
 class RowMaximum(RowLinear):
@@ -210,6 +220,10 @@ def untie(model, mesh):
     model.head.weight = Parameter(model.tokens.weight.data.copy(), shard=model.tokens.weight.shard)
 
 
+def forget_the_places(model, mesh):
+    model.embed = lambda ids, first=0: model.dropout(model.tokens(ids))
+
+
 def take_the_wrong_part(model, mesh):
     """Rank r draws the part of rank p-1-r, and says that it is part r."""
     p = model.layers[0].linear1.weight
@@ -223,6 +237,31 @@ class SkipsOnRankOne(SGD):
     def step(self):
         if self.rank != 1:
             super().step()
+
+
+def unlike(of_layout, of_serial):
+    """Two ways to train one model: (model -> optimizer, options of Training) each."""
+
+    def training(way, model, mesh):
+        optimizer, options = way
+        return Training(model, optimizer(model), mesh, **options)
+
+    def layout(mesh):
+        return training(of_layout, mlp([12, 12, 6], mesh, seed=1, dtype=np.float64), mesh)
+
+    return (
+        lambda world: layout(Mesh(world, tp=2)),
+        lambda mesh: training(of_serial, MLP([12, 12, 6], seed=1, dtype=np.float64), mesh),
+    )
+
+
+def freezes(model):
+    model[0].bias.requires_grad = False
+    return adam(model)
+
+
+def adam(model, lr=0.01):
+    return Adam(model.parameters(), lr=lr)
 
 
 def verdict(made, x=X, y=CLASSES, size=4, rows=None):
@@ -297,6 +336,25 @@ MISTAKES = {
         {**TOKENS, "size": 3},
         "the bias",
         "layers.0.self_attn.out_proj in step 2, on ranks 0, 1, 2",
+    ),
+    "column bias twice": (
+        mlp_with(BiasTwice, ColumnLinear, dp=2, tp=2),
+        {},
+        "the bias",
+        "it is added 2 times)",
+    ),
+    "no bias": (mlp_with(NoBias, RowLinear, dp=2, tp=2), {}, "the bias", "output of 2 in step 1"),
+    "no bias of zero": (
+        gpt_with(NoBias, RowLinear, tp=2),
+        {**TOKENS, "size": 2},
+        "an unused parameter",
+        "gradient of layers.0.linear2.bias in step 1",
+    ),
+    "no places": (
+        gpt_with(change=forget_the_places, dp=2),
+        {**TOKENS, "size": 2},
+        "a wrong value",
+        "output of dropout in step 1",
     ),
     "row maximum": (mlp_with(RowMaximum, RowLinear, tp=4), {}, "a wrong reduction", "the maximum over tp"),
     "row not summed": (mlp_with(RowNotSummed, RowLinear, dp=2, tp=2), {}, "not reduced", "sum over tp"),
@@ -617,6 +675,77 @@ def test_a_mistake_that_nobody_knows_is_a_wrong_value():
 
     found = verdict(mlp_with(Wrong, ColumnLinear, tp=2), size=2)
     assert found.difference.cause == "a wrong value" and found.difference.ranks == (0, 1)
+
+
+UNLIKE = {
+    "rate": ((lambda model: adam(model, 0.02), {}), (adam, {}), "parameter of 0.weight in step 1"),
+    "optimizer": ((lambda model: SGD(model.parameters(), lr=0.01), {}), (adam, {}), "parameter of 0.weight"),
+    "clip": (
+        (adam, {"clip": 0.01}),
+        (adam, {}),
+        "another clipping (clip=0.01, and the serial twin has clip=0)",
+    ),
+    "frozen": ((adam, {}), (freezes, {}), "parameter of 0.bias in step 1"),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_trainings_that_are_unlike_differ(name):
+    *ways, words = UNLIKE[name]
+    found = verdict(unlike(*ways), size=2)
+    assert not found.equal and words in str(found), str(found)
+
+
+def clipped_wrongly(wrong):
+    """Adam at tp=2, clipped in a wrong way."""
+    make, serial = unlike((adam, {"clip": 0.1}), (adam, {"clip": 0.1}))
+
+    def broken(world):
+        training = make(world)
+        training.__class__ = wrong
+        return training
+
+    return broken, serial
+
+
+class ClipsByTheLocalNorm(Training):
+    def _clip(self):
+        clip_grad_norm(self.model.parameters(), self.clip)
+
+
+class ClipsEachAlone(Training):
+    """Counts what all tp ranks have once a rank."""
+
+    def _clip(self):
+        own = to_host(grad_norm(self.model.parameters())) ** 2
+        norm = np.sqrt(to_host(self.mesh["tp"].allreduce(asarray(own.reshape(1)))))
+        clip_grad_norm(self.model.parameters(), self.clip, asarray(norm)[0])
+
+
+class ForgetsToClip(Training):
+    def _clip(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    "wrong, cause, words",
+    [
+        (ClipsByTheLocalNorm, "clipped by a local norm", "of this rank's own parts, not"),
+        (ClipsEachAlone, "another clipping", "ask for another"),
+        (ForgetsToClip, "another clipping", "times 1, where the norm"),
+    ],
+)
+def test_clipping_by_a_wrong_norm_is_named_in_the_first_step(wrong, cause, words):
+    found = verdict(clipped_wrongly(wrong), size=2)
+    assert found.difference.step == 1 and found.difference.kind == "clipped gradient", str(found)
+    assert (found.difference.cause, words in str(found)) == (cause, True), str(found)
+
+
+@pytest.mark.parametrize("given", [{"optimizer": "adam", "lr": 0.1}, {"optimizer": "sgd", "lr": 1.0}])
+def test_rounding_does_not_grow_with_the_steps_of_a_chaotic_training(given):
+    options = Options("gpt", context=16, width=32, batch=10, mesh="dp=2,tp=2", **given)
+    found = mp.virtual.run(lambda world: certify_job(options, world, 50), 4)[0]
+    assert found.equal and found.largest < LIMIT / 1000, str(found)
 
 
 def test_the_first_difference_is_in_the_order_of_computation():

@@ -1,10 +1,11 @@
 """What a wrong tensor looks like, and which mistake makes it look so.
 
-Each function in forward.py, backward.py and micro.py states one mistake, computes what the tensor would be
-with it, and says so if that explains the difference: all but a thousandth of it. `cause_of` asks
-them from the most special to the most general; a mistake counts if it explains the tensor on all
-ranks that differ. Some questions send messages: all ranks ask in the same order, and a question
-sends all of its messages before it looks at what it got, because ranks may find different things.
+Each function in forward.py, backward.py, clipping.py and micro.py states one mistake, computes
+what the tensor would be with it, and says so if that explains the difference: all but a
+thousandth of it. `cause_of` asks them from the most special to the most general; a mistake counts
+if it explains the tensor on all ranks that differ. Some questions send messages: all ranks ask in
+the same order, and a question sends all of its messages before it looks at what it got, because
+ranks may find different things.
 """
 
 from collections.abc import Callable
@@ -12,8 +13,17 @@ from collections.abc import Callable
 import numpy as np
 
 from mpipar.arrays import asarray, to_host
-from mpipar.parallel.evidence.backward import factor, not_summed, reduced_over_dp, rounding, stale, tied
+from mpipar.parallel.evidence.backward import (
+    factor,
+    not_summed,
+    reduced_over_dp,
+    rounding,
+    stale,
+    tied,
+    unused,
+)
 from mpipar.parallel.evidence.case import Case, Said, block_of
+from mpipar.parallel.evidence.clipping import local_norm, other_norm
 from mpipar.parallel.evidence.forward import (
     bias_again,
     not_finite,
@@ -38,6 +48,9 @@ QUESTIONS: tuple[tuple[Callable[[Case], Said], str], ...] = (
     (bias_again, "the bias"),
     (stale, "a stale value"),
     (stale_weights, "a stale weight"),
+    (local_norm, "clipped by a local norm"),
+    (other_norm, "another clipping"),
+    (unused, "an unused parameter"),
     (factor, "a missing or needless 1/N"),
     (tied, "a tied gradient that is not summed"),
     (not_summed, "not reduced"),

@@ -12,6 +12,13 @@ from mpipar.parallel.shards import named
 ROUNDING = 1e-5  # what a few operations in float32 do
 
 
+def unused(case: Case) -> Said:
+    """A gradient of zeros."""
+    if case.kind != "gradient" or not case.comparable or case.mine.any() or not case.mine.size:
+        return None
+    return "it is zero here: the loss does not use the parameter"
+
+
 def factor(case: Case) -> Said:
     """mine = c · right, where c is the size of an axis, or one over it."""
     square = float((case.right**2).sum())
@@ -43,6 +50,8 @@ def stale(case: Case) -> Said:
                 return f"its value before step {step + 1}: this rank did not update it"
     if case.kind == "gradient":
         for step, earlier in enumerate(case.gradients[:-1], 1):
+            if case.name not in earlier:
+                continue
             g = case.part_of(earlier[case.name])
             if case.is_(g):
                 return f"the gradient of step {step}"

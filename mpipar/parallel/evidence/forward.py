@@ -67,7 +67,10 @@ def bias_again(case: Case) -> Said:
     times = 1 + round(float((difference * b).sum() / max(samples * (b * b).sum(), 1e-300)))
     if times == 1 or not case.is_(case.right + (times - 1) * b):
         return None
-    if times == case.mesh["tp"].size:
+    if not times:
+        return "it is not added"
+    shard = getattr(getattr(module, "weight", None), "shard", None)
+    if times == case.mesh["tp"].size and shard is not None and shard.dim == 1:  # then it sums over tp
         return f"it is added {times} times, once a tp rank; add it after the sum"
     return f"it is added {times} times"
 
