@@ -72,6 +72,11 @@ class NotSummed(DataParallel):
         yield
 
 
+class Halved(DataParallel):
+    def averaging(self, share=None):
+        return super().averaging(share / 2)
+
+
 class Unweighted(DataParallel):
     def averaging(self, share=None):
         return super().averaging()
@@ -176,7 +181,12 @@ def swap(model, kind, broken):
             module.__class__ = broken
 
 
-def mlp_with(broken=None, kind=None, steps=SGD, replica=None, **sizes):
+def scale_the_loss(model, times):
+    right = model.loss
+    model.__class__ = type("Scaled", (type(model),), {"loss": lambda self, x, y: right(x, y) * times})
+
+
+def mlp_with(broken=None, kind=None, steps=SGD, replica=None, change=None, **sizes):
     """An MLP's layout with a mistake."""
 
     def make(world):
@@ -184,6 +194,8 @@ def mlp_with(broken=None, kind=None, steps=SGD, replica=None, **sizes):
         model = mlp([12, 12, 12, 12, 6], mesh, seed=1, dtype=np.float64)
         if broken:
             swap(model, kind, broken)
+        if change:
+            change(model)
         training = Training(model, steps(model.parameters(), lr=0.1), mesh)
         if replica:
             training.replica.__class__ = replica
@@ -324,6 +336,30 @@ MISTAKES = {
         "the mean of",
     ),
     "sum": (mlp_with(dp=2, replica=Summed), {**FIVE, "size": 2}, "a wrong reduction", "the sum of the dp"),
+    "half": (
+        mlp_with(dp=3, replica=Halved),
+        {"x": X[:, :6], "y": CLASSES[:, :6], "size": 3},
+        "a constant factor",
+        "0.5 times the right value",
+    ),
+    "scaled loss": (
+        mlp_with(change=lambda model: scale_the_loss(model, 128), dp=2),
+        {"size": 2},
+        "a constant factor",
+        "the loss in step 1, on ranks 0, 1, by 1.3e+02 of its largest number: a constant factor (128 times",
+    ),
+    "summed loss": (
+        mlp_with(change=lambda model: scale_the_loss(model, 8)),
+        {"size": 1},
+        "a constant factor",
+        "8 times the right value, as many as there are labels",
+    ),
+    "same samples": (
+        mlp_with(dp=4),
+        {"rows": lambda rank, size, total: (0, total // size)},
+        "a part in another order or place",
+        "dp rank 1 has the samples of dp rank 0",
+    ),
     "maximum": (mlp_with(dp=4, replica=Maximum), {}, "a wrong reduction", "the maximum of the dp"),
     "bias twice": (
         mlp_with(BiasBeforeTheSum, RowLinear, dp=2, tp=2),

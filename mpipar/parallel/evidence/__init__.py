@@ -15,6 +15,7 @@ import numpy as np
 from mpipar.arrays import asarray, to_host
 from mpipar.parallel.evidence.backward import (
     factor,
+    multiple,
     not_summed,
     reduced_over_dp,
     rounding,
@@ -57,6 +58,7 @@ QUESTIONS: tuple[tuple[Callable[[Case], Said], str], ...] = (
     (partial_sums, "a wrong reduction"),
     (reduced_over_dp, "a wrong reduction"),
     (rounding, "rounding"),
+    (multiple, "a constant factor"),
 )
 
 

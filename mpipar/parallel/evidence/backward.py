@@ -21,11 +21,8 @@ def unused(case: Case) -> Said:
 
 def factor(case: Case) -> Said:
     """mine = c · right, where c is the size of an axis, or one over it."""
-    square = float((case.right**2).sum())
-    if not case.comparable or not square:
-        return None
-    c = float((case.mine * case.right).sum()) / square
-    if not case.is_(c * case.right):
+    c = _ratio(case)
+    if c is None:
         return None
     everywhere = all(
         np.abs(mine - c * right).max(initial=0.0) <= 1e-6 * np.abs(right).max(initial=0.0)
@@ -40,6 +37,29 @@ def factor(case: Case) -> Said:
         if abs(c * p - 1) < 1e-4:
             return f"1/{p} of the right value: divided by {axis}={p} once too often, or no sum over {axis}"
     return None
+
+
+def _ratio(case: Case) -> float | None:
+    """c of mine = c · right."""
+    square = float((case.right**2).sum())
+    if not case.comparable or not square:
+        return None
+    c = float((case.mine * case.right).sum()) / square
+    return c if case.is_(c * case.right) else None
+
+
+def multiple(case: Case) -> Said:
+    """mine = c · right, of one number only where c is a whole number or one over it."""
+    c = _ratio(case)
+    if c is None:
+        return None
+    labels = 0 if case.whole is None else case.whole.y.size
+    if abs(c - labels) < 1e-4 * labels:
+        return f"{labels} times the right value, as many as there are labels: their sum, not the mean"
+    whole = max(abs(c), 1 / max(abs(c), 1e-300))
+    if case.right.size == 1 and abs(whole - round(whole)) > 1e-4:
+        return None
+    return f"{c:.6g} times the right value"
 
 
 def stale(case: Case) -> Said:
