@@ -19,6 +19,7 @@ from mpipar.arrays import BACKEND  # noqa: E402
 HOST_ONLY = [
     "bench/test_bench.py",
     "bench/test_step.py",
+    "comm/test_clocks.py",
     "schedule",
     "test_cli.py",
     "test_failure.py",

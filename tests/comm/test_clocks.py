@@ -30,7 +30,7 @@ def test_clocks_that_are_apart(world):
         if world.rank == 0:
             assert (offset, round_trip) == (0, 0)
         else:
-            assert 0 < round_trip < 1_000_000 * world.size
+            assert 0 < round_trip < 1_000_000_000
             assert abs(offset - true) <= round_trip / 2 + 20_000  # which it drifts meanwhile
 
 

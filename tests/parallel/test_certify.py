@@ -644,6 +644,7 @@ STAGED = {  # ranks -> options
         {
             "model": "cnn",
             "data": "digits",
+            **{name: getattr(Options, name) for name in ("layers", "width", "heads", "context")},  # a gpt's
             "mesh": "dp=4,pp=2",
             "batch": 8,
             "strategy": "overlap",
