@@ -1,4 +1,4 @@
-"""A module's call as an event of the trace: scope "forward/blocks.1.attn".
+"""A module's call as an event of the trace: scope "forward/layers.1.self_attn".
 
 The outermost call opens "forward", below whatever scopes the program has opened itself. Modules
 called inside are named as `named_modules` of the outermost one names them; one in two places has its

@@ -30,7 +30,7 @@ class Scope:
 class Backward:
     """A backward pass: `with Backward(recorder) as enter`, and enter(module) before each operation.
 
-    Operations of one module that follow each other are one event, "backward/blocks.1.attn".
+    Operations of one module that follow each other are one event, "backward/layers.1.self_attn".
     """
 
     __slots__ = ("_module", "_path", "_recorder", "_scope", "_seq", "_start")
