@@ -5,7 +5,7 @@ To add an algorithm, write it in a file of its own with its cost beside it, and 
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mpipar.comm.collectives import (
     barrier,
@@ -33,16 +33,19 @@ class Algorithm(NamedTuple):
     """run: the algorithm, or its steps;   cost: (n, p, r, root) -> Cost
 
     auto: whether "auto" may choose it
+    again: (x, comm, add) -> what does it for more arrays like x with less ado, or None
     """
 
     run: Callable[..., None]
     cost: Callable[..., Cost]
     auto: bool = True
+    again: Callable[..., Any] | None = None
 
 
 def _shared(order: Callable[[int], orders.Order], instead: Callable[..., None]) -> Algorithm:
     run = partial(shared.shared_allreduce, order=order, instead=instead)
-    return Algorithm(run, partial(shared.shared_allreduce_cost, order=order), auto=False)
+    cost = partial(shared.shared_allreduce_cost, order=order)
+    return Algorithm(run, cost, auto=False, again=partial(shared.shared_again, order=order))
 
 
 # of two that are predicted to take equally long, "auto" takes the first

@@ -36,7 +36,8 @@ import numpy as np
 
 from mpipar.comm.collectives.chunks import part_lengths, starts
 from mpipar.comm.collectives.cost import Cost, log2_ceil
-from mpipar.comm.collectives.orders import Order, by_rank, total
+from mpipar.comm.collectives.few import Few
+from mpipar.comm.collectives.orders import Order, additions, by_rank
 from mpipar.comm.collectives.reduction import Add
 from mpipar.comm.collectives.segment import Segment, map_segment
 from mpipar.errors import OptionError
@@ -67,11 +68,20 @@ def shared_allreduce(
         _in_parts(x, comm, add, segment, sums)
 
 
+def shared_again(x: np.ndarray, comm: Any, add: Add, order: Callable[[int], Order] = by_rank) -> Few | None:
+    """What does it for more arrays like x, after a first call; None where the first way is as good."""
+    segment, sums = comm.kept.get("shared"), order(comm.size)
+    if segment is None or comm.until is None or x.size > FEW or not sums.alike:
+        return None
+    return Few(segment, comm.rank, x.shape, x.dtype, sums.trees[0], add.on_host, comm.until)
+
+
 def _at_once(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order) -> None:
-    n, rows = x.size, segment.few(x.dtype)
-    comm.copy("into shared memory", rows[comm.rank][:n], x)
+    rows = [row[: x.size] for row in segment.few(x.dtype)[segment.met & 1]]
+    comm.copy("into shared memory", rows[comm.rank], x)
     segment.meet(comm)
-    total(sums.trees[0], [row[:n] for row in rows], add, x)
+    for addition in additions(sums.trees[0], rows, x):
+        add(*addition)
 
 
 def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order) -> None:
@@ -86,7 +96,8 @@ def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order)
             if owner == r:
                 mine, summed = x[begin:end], rows[r][r][: end - begin]
                 given = [mine if rank == r else row[r][: end - begin] for rank, row in enumerate(rows)]
-                total(tree, given, add, summed)
+                for addition in additions(tree, given, summed):
+                    add(*addition)
                 comm.copy("out of shared memory", mine, summed)
         segment.meet(comm)
         for owner, begin, end in stretches:
