@@ -30,10 +30,10 @@ class Repeat:
         self._book = None if self._ledger is None else self._ledger.book(comm.name, comm._world_ranks)
         self._code, self._at, self._entered = None, -1, None  # of the last call, by the line that called
 
-    def run(self, x: np.ndarray, out: np.ndarray) -> np.ndarray:
+    def run(self, x: np.ndarray, out: np.ndarray, scale: float | None) -> np.ndarray:
         """The next call, from where the caller's caller is."""
         start, ledger = self._now(), self._ledger
-        self._few.give(x)
+        self._few.give(x, scale)
         if ledger is not None:
             frame = sys._getframe(2)
             if frame.f_lasti != self._at or frame.f_code is not self._code:

@@ -66,12 +66,12 @@ class Tensor:
     data: array of any shape; numbers and lists become float32
     grad: an array like data after `backward`, else None; only leaves keep it
     name: the global name of a parameter, for messages and errors
-    grad_buffer: where a leaf's gradient is written if set (a view into a flat buffer)
+    grad_buffer: where a leaf's gradient is written if set (a view into a flat buffer), see `room`
     module: of a result that has a vjp, the name of the module that computed it; for traces
     """
 
     __slots__ = (
-        "__weakref__", "data", "grad", "grad_buffer", "hooks", "module", "name", "order", "parents",
+        "__weakref__", "data", "grad", "grad_buffer", "hooks", "lent", "module", "name", "order", "parents",
         "requires_grad", "vjp",
     )  # fmt: skip
     __array_ufunc__ = None  # so that array + Tensor asks Tensor.__radd__
@@ -86,7 +86,7 @@ class Tensor:
         name: str | None = None,
     ) -> None:
         self.name = name
-        self.grad = self.grad_buffer = self.hooks = None
+        self.grad = self.grad_buffer = self.hooks = self.lent = None
         self.order = 0
         if vjp is None:
             self.data = _as_data(data)
@@ -141,6 +141,17 @@ class Tensor:
     def detach(self) -> "Tensor":
         """The same data as a leaf without a graph."""
         return Tensor(self.data)
+
+    def room(self) -> Any:
+        """Where a vjp may write its gradient of this leaf; None where it has to make an array.
+
+        It is grad_buffer, which saves a copy, for the first that asks in a backward: of a leaf that is
+        used more than once, it holds that part until the parts are added up.
+        """
+        if self.grad_buffer is None or self.grad is not None or self.lent:
+            return None
+        self.lent = True
+        return self.grad_buffer
 
     def register_post_accumulate_grad_hook(self, hook: Callable[["Tensor"], None]) -> Callable[[], None]:
         """Call hook(self) in each backward as soon as this leaf's gradient is complete.
@@ -215,10 +226,12 @@ class Tensor:
 
     def _accumulate(self, gradient: Any) -> None:
         assert gradient.shape == self.shape, f"vjp gave {gradient.shape} for {self}"
+        self.lent = None
         if self.grad is not None:
             self.grad += gradient
         elif self.grad_buffer is not None:
-            self.grad_buffer[...] = gradient
+            if gradient is not self.grad_buffer:
+                self.grad_buffer[...] = gradient
             self.grad = self.grad_buffer
         else:
             self.grad = xp.array(gradient, dtype=self.dtype)

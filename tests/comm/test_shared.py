@@ -11,7 +11,7 @@ from mpipar.comm import Communicator, virtual
 from mpipar.comm.collectives import orders, segment
 from mpipar.comm.collectives.shared import FEW, ROW
 from mpipar.comm.communicator import REPEATS
-from mpipar.errors import MessageError, OptionError
+from mpipar.errors import DTypeError, MessageError, OptionError
 from mpipar.tensor import Tensor
 
 VISIBLE = ("recursive_doubling", "ring", "rabenseifner")
@@ -170,3 +170,21 @@ def test_more_shapes_than_are_kept_ready(world):
         for n in range(1, REPEATS + 3):
             assert (comm.allreduce(np.full(n, n)) == 2 * n).all()
     assert 0 < len(comm._repeats) <= REPEATS or BACKEND == "fake"
+
+
+@ranks(1, 2, 3, 4)
+def test_scaled_sums_are_those_of_scaled_arrays(world):
+    for n in (0, 5, FEW + 1, ROW + 7):
+        x = draw(world.rank, n)
+        for op in ("sum", "mean", "max"):
+            want = world.allreduce(x * np.float32(0.3), op, "ring" if n > FEW else "recursive_doubling")
+            for _ in range(2):  # the second one is prepared
+                got = x.copy()
+                assert world.allreduce(got, op, out=got, scale=0.3) is got
+                assert np.allclose(got, want, rtol=1e-6, atol=1e-7)
+                assert (world.allreduce(x, op, scale=0.3) == got).all()
+            for algorithm in VISIBLE:
+                seen = world.allreduce(x, op, algorithm, scale=0.3)
+                assert seen.tobytes() == world.allreduce(x, op, f"shared_{algorithm}", scale=0.3).tobytes()
+    with pytest.raises(DTypeError, match=r"scale=0\.5 of int64 is not a int64; use float32"):
+        world.allreduce(np.ones(3, np.int64), scale=0.5)

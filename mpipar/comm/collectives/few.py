@@ -43,11 +43,14 @@ class Few:
         self._first = [steps[:-1] for steps in sums]
         self._last = [steps[-1][:2] for steps in sums]
 
-    def give(self, x: np.ndarray) -> None:
-        """Let the others have x."""
+    def give(self, x: np.ndarray, scale: float | None) -> None:
+        """Let the others have x, or scale·x."""
         segment = self._segment
         met = segment.met
-        self._mine[met & 1][...] = x
+        if scale is None:
+            self._mine[met & 1][...] = x
+        else:
+            np.multiply(x, scale, self._mine[met & 1])
         segment.met = met = met + 1
         segment.numbers[segment.mine] = met
 

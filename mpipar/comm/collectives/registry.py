@@ -33,19 +33,22 @@ class Algorithm(NamedTuple):
     """run: the algorithm, or its steps;   cost: (n, p, r, root) -> Cost
 
     auto: whether "auto" may choose it
+    scales: run takes a last argument, which it multiplies x by first
     again: (x, comm, add) -> what does it for more arrays like x with less ado, or None
     """
 
     run: Callable[..., None]
     cost: Callable[..., Cost]
     auto: bool = True
+    scales: bool = False
     again: Callable[..., Any] | None = None
 
 
 def _shared(order: Callable[[int], orders.Order], instead: Callable[..., None]) -> Algorithm:
     run = partial(shared.shared_allreduce, order=order, instead=instead)
     cost = partial(shared.shared_allreduce_cost, order=order)
-    return Algorithm(run, cost, auto=False, again=partial(shared.shared_again, order=order))
+    again = partial(shared.shared_again, order=order)
+    return Algorithm(run, cost, auto=False, scales=True, again=again)
 
 
 # of two that are predicted to take equally long, "auto" takes the first

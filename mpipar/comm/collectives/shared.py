@@ -49,9 +49,15 @@ Algorithm = Callable[[Any, Any, Add], None]
 
 
 def shared_allreduce(
-    x: Any, comm: Any, add: Add, order: Callable[[int], Order] = by_rank, instead: Algorithm | None = None
+    x: Any,
+    comm: Any,
+    add: Add,
+    scale: float | None = None,
+    *,
+    order: Callable[[int], Order] = by_rank,
+    instead: Algorithm | None = None,
 ) -> None:
-    """x ← sum of all ranks' x.   instead: what to do where there is no memory to share"""
+    """x ← sum of all ranks' x, or of scale·x.   instead: what to do where there is no memory to share"""
     if not isinstance(x, np.ndarray):
         raise OptionError("allreduce: algorithm='shared' adds host arrays, this one is on a GPU; use 'ring'")
     if comm.size == 1:
@@ -60,12 +66,15 @@ def shared_allreduce(
     sums = order(comm.size)
     if segment is None and instead is None:
         raise OptionError("allreduce: no room for memory that the ranks share; use algorithm='ring'")
+    at_once = x.size <= FEW and sums.alike
+    if scale is not None and (segment is None or at_once):
+        x *= scale
     if segment is None:
         instead(x, comm, add)
-    elif x.size <= FEW and sums.alike:
+    elif at_once:
         _at_once(x, comm, add, segment, sums)
     else:
-        _in_parts(x, comm, add, segment, sums)
+        _in_parts(x, comm, add, segment, sums, scale)
 
 
 def shared_again(x: np.ndarray, comm: Any, add: Add, order: Callable[[int], Order] = by_rank) -> Few | None:
@@ -84,13 +93,16 @@ def _at_once(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order) 
         add(*addition)
 
 
-def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order) -> None:
+def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order, scale: float | None) -> None:
     r, rows = comm.rank, segment.many(x.dtype)
     tree = sums.trees[sums.owners.index(r)] if r in sums.owners else None
     for stretches in plan(x.size, comm.size, sums.owners):
         for owner, begin, end in stretches:
-            if owner != r:
-                comm.copy("into shared memory", rows[r][owner][: end - begin], x[begin:end])
+            part = x[begin:end]
+            if owner != r and scale is None:
+                comm.copy("into shared memory", rows[r][owner][: end - begin], part)
+            elif scale is not None:
+                np.multiply(part, scale, out=part if owner == r else rows[r][owner][: end - begin])
         segment.meet(comm)
         for owner, begin, end in stretches:
             if owner == r:
