@@ -37,6 +37,7 @@ Vjp = Callable[[Any], tuple[Any, ...]]  # may hold None for a parent without req
 # no graph is kept. A context variable and not a global: virtual ranks share a process, each has its own.
 computing: ContextVar[str | None] = ContextVar("computing", default="")
 _between: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("between", default=())
+NDARRAY = xp.ndarray
 _computed = count(1)  # numbers operations in the order of the program
 
 
@@ -87,23 +88,27 @@ class Tensor:
     ) -> None:
         self.name = name
         self.grad = self.grad_buffer = self.hooks = self.lent = None
-        self.order = 0
         if vjp is None:
             self.data = _as_data(data)
-            self.parents, self.vjp, self.requires_grad = (), None, requires_grad
+            self.parents, self.vjp, self.order, self.requires_grad = (), None, 0, requires_grad
             if requires_grad and self.data.dtype.kind != "f":
                 raise DTypeError(f"a tensor of dtype {self.data.dtype} has no gradient; use a float dtype")
             return
         # NumPy turns results without dims into scalars; CuPy keeps arrays, and so do we
-        self.data = data if isinstance(data, xp.ndarray) else xp.asarray(data)
+        self.data = data if isinstance(data, NDARRAY) else xp.asarray(data)
         module = computing.get()
         if module is not None:
             for parent in parents:
                 if parent.requires_grad:
-                    self.parents, self.vjp, self.requires_grad = parents, vjp, True
-                    self.order, self.module = next(_computed), module
+                    self.parents, self.vjp, self.order, self.requires_grad = (
+                        parents,
+                        vjp,
+                        next(_computed),
+                        True,
+                    )
+                    self.module = module
                     return
-        self.parents, self.vjp, self.requires_grad = (), None, False
+        self.parents, self.vjp, self.order, self.requires_grad = (), None, 0, False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -176,33 +181,31 @@ class Tensor:
     def _walk(self, seed: Any, enter: Callable[[str], None] | None) -> None:
         """enter: to be told of the module of each operation, where a trace is recorded"""
         uses = count_uses(self)
-        pending: dict[int, Any] = {id(self): seed}
-        ready = [(-self.order, self)]  # a heap: the operation computed last is heard first
+        heard: dict[int, Any] = {}  # of a tensor with several uses: the sum of its parts so far
+        ready = [(-self.order, self, seed)]  # a heap: the operation computed last is heard first
         while ready:
-            node = heappop(ready)[1]
-            gradient = pending.pop(id(node))
-            if node.vjp is None:
+            _, node, gradient = heappop(ready)
+            parents, vjp = node.parents, node.vjp
+            if vjp is None:
                 node._accumulate(gradient)
                 continue
             if enter is not None:
                 enter(node.module)
-            parents, vjp = node.parents, node.vjp
             node.parents, node.vjp = (), _already_freed
             for parent, part in zip(parents, vjp(gradient), strict=True):
                 if not parent.requires_grad:
                     continue
                 assert part is not None, f"vjp gave no gradient for {parent}"
                 key = id(parent)
-                known = pending.get(key)
-                # not in place: a vjp may hand the same array to two parents
-                pending[key] = part if known is None else known + part
-                uses[key] -= 1
-                if uses[key] > 0:
-                    continue
-                if parent.vjp is None:
-                    parent._accumulate(pending.pop(key))
+                uses[key] = to_come = uses[key] - 1
+                if key in heard:  # not in place: a vjp may hand the same array to two parents
+                    part = heard.pop(key) + part
+                if to_come:
+                    heard[key] = part
+                elif parent.vjp is None:
+                    parent._accumulate(part)
                 else:
-                    heappush(ready, (-parent.order, parent))
+                    heappush(ready, (-parent.order, parent, part))
             for call in _between.get():
                 call()
 
@@ -245,12 +248,12 @@ def count_uses(root: Tensor) -> dict[int, int]:
     to_visit = [root]
     while to_visit:
         for parent in to_visit.pop().parents:
-            if not parent.requires_grad:
-                continue
-            if id(parent) not in uses:
-                uses[id(parent)] = 0
-                to_visit.append(parent)
-            uses[id(parent)] += 1
+            if parent.requires_grad:
+                key = id(parent)
+                if key not in uses:
+                    uses[key] = 0
+                    to_visit.append(parent)
+                uses[key] += 1
     return uses
 
 
