@@ -173,6 +173,9 @@ class Snapshot(msgspec.Struct, array_like=True):
         return self.doing is not None and self.doing.op == "gone"
 
 
+States = dict[int, Snapshot]  # by world rank
+
+
 class Ledger:
     """One rank's book. `counter` grows with every call, so a rank with the same counter waits."""
 
