@@ -19,7 +19,8 @@ def written_out(q, k, v, causal):
     y = np.empty((len(q), v.shape[1]))
     for t in range(len(q)):
         seen = t + 1 if causal else len(k)
-        p = np.exp(q[t] @ k[:seen].T / np.sqrt(q.shape[1]))
+        s = q[t] @ k[:seen].T / np.sqrt(q.shape[1])
+        p = np.exp(s - s.max())
         y[t] = p @ v[:seen] / p.sum()
     return y
 
@@ -39,6 +40,16 @@ def test_blocks_do_not_change_the_result(queries, scores, causal, monkeypatch):
         np.testing.assert_allclose(y[head], written_out(q[head], k[head], v[head], causal), 1e-10, 1e-14)
     gradcheck(lambda *x: attention(*x, causal), q, k, v)
     gradcheck(lambda *x: attention(*x, causal), q[0, 0], k[0], v)  # leading dims broadcast
+
+
+@pytest.mark.parametrize("dtype, limit", [(np.float32, 1e-4), (np.float64, 1e-11)])
+@pytest.mark.parametrize("largest", [1, 30, 60, 300, 1000])
+def test_scores_of_every_size(largest, dtype, limit):
+    """The maximum of a row is taken off only where exp of the scores could overflow."""
+    q, k, v = (draw.standard_normal((1, 9, 4)) for _ in range(3))
+    q *= 2 * largest / np.abs(q[0] @ k[0].T).max()
+    y = attention(*(Tensor(asarray(x.astype(dtype))) for x in (q, k, v)), causal=True)
+    np.testing.assert_allclose(to_host(y.data)[0], written_out(q[0], k[0], v[0], True), 0, largest * limit)
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 4, 3), (2, 2, 0, 3)])
