@@ -14,12 +14,18 @@ from mpipar.arrays.backend import (
     is_array,
     on_device,
     overlap,
-    synchronize,
-    to_host,
     use_device_of,
     xp,
 )
 from mpipar.arrays.cache import pieces
+from mpipar.arrays.deferred import (
+    check_later,
+    checks_apart,
+    look_at_checks,
+    report_checks,
+    synchronize,
+    to_host,
+)
 from mpipar.arrays.random import generator, normal, uniform
 from mpipar.arrays.staging import Staging
 
@@ -28,14 +34,18 @@ __all__ = [
     "Staging",
     "add_at",
     "asarray",
+    "check_later",
+    "checks_apart",
     "describe",
     "empty_like",
     "generator",
     "is_array",
+    "look_at_checks",
     "normal",
     "on_device",
     "overlap",
     "pieces",
+    "report_checks",
     "synchronize",
     "to_host",
     "uniform",

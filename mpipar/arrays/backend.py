@@ -65,11 +65,6 @@ def asarray(x: Any, dtype: Any = None) -> Any:
     return xp.asarray(x, dtype=dtype)
 
 
-def to_host(x: Any) -> np.ndarray:
-    """x as a NumPy array; from a device this waits for the copy, so keep it out of loops."""
-    return x.get() if on_device(x) else np.asarray(x)
-
-
 def empty_like(x: Any, shape: tuple[int, ...] | None = None) -> Any:
     """A new array where x lives, of x's dtype and x's shape or the given one; no values yet."""
     return (np if isinstance(x, np.ndarray) else xp).empty(x.shape if shape is None else shape, x.dtype)
@@ -88,12 +83,6 @@ def overlap(x: Any, y: Any) -> bool:
 def add_at(target: Any, index: Any, values: Any) -> None:
     """target[index] += values, adding up where an index repeats."""
     xp.add.at(target, index, values)
-
-
-def synchronize() -> None:
-    """Wait until the device has done all that was asked of it; nothing to do on the host."""
-    if BACKEND != "numpy":
-        xp.cuda.get_current_stream().synchronize()
 
 
 def use_device_of(local_rank: int) -> int | None:

@@ -183,7 +183,9 @@ class FakeArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     # ---- computing
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *args: Any, **kwargs: Any) -> Any:
-        return _compute(getattr(ufunc, method), args, kwargs, writes_first=method == "at")
+        if method == "at":
+            return _Ufunc(ufunc).at(*args)
+        return _compute(getattr(ufunc, method), args, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function.__name__ not in OFFERED | {"sliding_window_view", "as_strided"}:
@@ -194,10 +196,13 @@ class FakeArray(np.lib.mixins.NDArrayOperatorsMixin):
         return _compute(function, args, kwargs)
 
     def __getitem__(self, index: Any) -> "FakeArray":
-        return _compute(np.ndarray.__getitem__, (self, _no_lists(index)), {})
+        return _compute(lambda x, index: x[_wrapped(index, x.shape)], (self, _no_lists(index)), {})
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        _compute(np.ndarray.__setitem__, (self, _no_lists(index), value), {}, writes_first=True)
+        def write(x: np.ndarray, index: Any, value: Any) -> None:
+            x[_wrapped(index, x.shape)] = value
+
+        _compute(write, (self, _no_lists(index), value), {}, writes_first=True)
 
     def __len__(self) -> int:
         return len(self._host)
@@ -232,6 +237,23 @@ def _no_lists(index: Any) -> Any:
     if any(isinstance(part, list) for part in parts):
         raise TypeError("fake: a list as index is copied to the device in silence; use xp.asarray")
     return index
+
+
+def _wrapped(index: Any, shape: tuple[int, ...]) -> Any:
+    """Integer arrays in an index modulo the length of their dim, as CuPy takes them; but not a race's garbage."""
+    parts = index if isinstance(index, tuple) else (index,)
+    used = [0 if p is None or p is Ellipsis else p.ndim if _is_mask(p) else 1 for p in parts]
+    dim, found = 0, []
+    for part, dims in zip(parts, used, strict=True):
+        if isinstance(part, np.ndarray) and part.dtype.kind in "iu" and shape[dim]:
+            part = np.where(part == garbage(part.dtype), part, part % shape[dim]) if part.size else part
+        dim += len(shape) - sum(used) if part is Ellipsis else dims
+        found.append(part)
+    return tuple(found) if isinstance(index, tuple) else found[0]
+
+
+def _is_mask(part: Any) -> bool:
+    return isinstance(part, np.ndarray) and part.dtype.kind == "b"
 
 
 def _read(x: FakeArray, stream: Stream) -> np.ndarray:
@@ -269,7 +291,8 @@ def _compute(function: Any, args: Any, kwargs: Any, writes_first: bool = False) 
         seen = _read(x, stream)
         if seen is not x._host:
             x._host[...] = seen
-    result = function(*map(inside, args), **{key: inside(value) for key, value in kwargs.items()})
+    with np.errstate(all="ignore"):  # a GPU divides by 0 and says nothing
+        result = function(*map(inside, args), **{key: inside(value) for key, value in kwargs.items()})
     for x in written:
         x._memory.stream, x._memory.number = stream, stream.issue()
     return _wrap(result, known)
@@ -301,7 +324,10 @@ class _Ufunc:
         return _compute(self._ufunc, args, kwargs)
 
     def at(self, target: FakeArray, *args: Any) -> None:
-        _compute(self._ufunc.at, (target, *args), {}, writes_first=True)
+        def write(x: np.ndarray, index: Any, *values: Any) -> None:
+            self._ufunc.at(x, _wrapped(index, x.shape), *values)
+
+        _compute(write, (target, *args), {}, writes_first=True)
 
     def reduce(self, x: FakeArray, **kwargs: Any) -> Any:
         return _compute(self._ufunc.reduce, (x,), kwargs)

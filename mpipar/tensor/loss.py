@@ -5,10 +5,10 @@ reduction: "mean" over what was predicted, or "sum", which micro-batches and ran
 
 from typing import Any
 
-from mpipar.arrays import xp
+from mpipar.arrays import on_device, xp
 from mpipar.errors import LabelError, OptionError, ShapeError
 from mpipar.tensor.broadcast import operands
-from mpipar.tensor.checks import check_ids, check_tensors, constant
+from mpipar.tensor.checks import check_ids, check_tensors, constant, raise_later
 from mpipar.tensor.engine import Tensor
 
 
@@ -19,32 +19,29 @@ def cross_entropy(
 
     r runs over the rows whose label t is not ignore_index; n is their number, or 1 for "sum".
     shapes: logits (…, classes), labels (…,) integers in an array or Tensor -> L ()
-    cost: a few passes over the logits, one copy of them kept; the labels' range is checked,
-      which waits for the device once
-    errors: LabelError for the first label out of range, or when nothing is left to average;
+    cost: a few passes over the logits, one copy of them kept
+    errors: LabelError for the first label out of range, or when nothing is left to average (on a
+      device both come late, see arrays/deferred.py; the mean of nothing is nan until then);
       ShapeError, DTypeError, OptionError
     """
-    labels, count, weight = check_labels("cross_entropy", logits, labels, reduction, ignore_index)
-    rows = xp.arange(labels.size)
-    target = labels.reshape(-1)
-    ignores = count < labels.size
-    if ignores:
-        kept = target != ignore_index
+    target, kept, weight = check_labels("cross_entropy", logits, labels, reduction, ignore_index)
+    rows = xp.arange(target.size)
+    if kept is not None:
         target = xp.where(kept, target, 0)
-    p = logits.data.reshape(labels.size, logits.shape[-1])
+    p = logits.data.reshape(target.size, logits.shape[-1])
     p = p - p.max(axis=1, keepdims=True)
     picked = p[rows, target]
     xp.exp(p, out=p)
     total = p.sum(axis=1, keepdims=True)
     p /= total
     losses = xp.log(total[:, 0]) - picked
-    if ignores:
+    if kept is not None:
         losses = xp.where(kept, losses, 0)  # not times 0: an ignored row may hold infinities
 
     def vjp(dy):
         dx = p.copy()
         dx[rows, target] -= 1  # no place twice: one label a row
-        dx *= (kept * (dy * weight))[:, None] if ignores else dy * weight
+        dx *= dy * weight if kept is None else (kept * (dy * weight))[:, None]
         return (dx.reshape(logits.shape),)
 
     return Tensor(losses.sum() * weight, (logits,), vjp)
@@ -78,8 +75,8 @@ def check_reduction(op: str, reduction: str) -> bool:
 
 def check_labels(
     op: str, logits: Tensor, labels: Any, reduction: str, ignore_index: int | None, ranks: int = 1
-) -> tuple[Any, int, float]:
-    """The labels' array, how many are not ignored, and what each of them counts in the loss.
+) -> tuple[Any, Any, Any]:
+    """The labels in one dim, which of them count (None for all), and what each of these counts in the loss.
 
     ranks: how many share the last dim of the logits, in equal parts
     errors: as cross_entropy
@@ -92,12 +89,22 @@ def check_labels(
             "labels have the logits' shape without the last dim, the classes"
         )
     classes = logits.shape[-1] * ranks
-    count = check_ids(op, "label", labels, 0, classes, "classes", ignore=ignore_index)
-    if not check_reduction(op, reduction):
-        return labels, count, 1.0
-    if count == 0:
-        raise LabelError(
+    kept = check_ids(op, "label", labels, 0, classes, "classes", ignore=ignore_index)
+    weight = 1.0
+    if check_reduction(op, reduction):
+        none_left = (
             f"{op}: the mean of no rows: none of {labels.size} labels differs from "
             f'ignore_index {ignore_index}; use reduction="sum"'
         )
-    return labels, count, 1 / count
+        weight = _weight(op, labels.size if kept is None else kept.sum(), logits.dtype, none_left)
+    return labels.reshape(-1), None if kept is None else kept.reshape(-1), weight
+
+
+def _weight(op: str, count: Any, dtype: Any, none_left: str) -> Any:
+    """1/count; where a device counted it stays there."""
+    if on_device(count):
+        raise_later(op, count == 0, count, lambda _: none_left)
+        return (1 / count).astype(dtype)
+    if count == 0:
+        raise LabelError(none_left)
+    return 1 / int(count)
