@@ -27,7 +27,7 @@ MOST = 64  # checks put off at a time: of some twenty steps; each keeps the arra
 
 
 class Check(NamedTuple):
-    """wrong: array () of bool;   judge(values on the host) raises the error;   computed: an event behind both"""
+    """wrong: array () of bool;   judge(values on the host) raises the error;   computed: their event"""
 
     wrong: Any
     values: Any
@@ -48,9 +48,9 @@ class Deferred:
             self.look(MOST // 2)
 
     def look(self, count: int = MOST) -> None:
-        """At the oldest ones.   cost: a copy and a wait, where there are any;   errors: of the first wrong one
+        """Look at the oldest ones.   cost: a copy and a wait for it, where there are any
 
-        Those behind a wrong one are left for the next look.
+        errors: of the first wrong one; those behind it are left for the next look
         """
         checks = list(islice(self._checks, count))
         if not checks:
@@ -65,8 +65,8 @@ class Deferred:
                     check.judge(check.values.get())
 
 
-# a context variable: a virtual rank has checks of its own, all threads of another process share these
-_here: ContextVar[Deferred] = ContextVar("deferred", default=Deferred())
+_of_process = Deferred()  # of a process that is one rank: for all its threads
+_here: ContextVar[Deferred] = ContextVar("deferred", default=_of_process)  # a virtual rank has its own
 
 
 def check_later(wrong: Any, values: Any, judge: Callable[[np.ndarray], None]) -> None:

@@ -91,13 +91,24 @@ class Event:
     """A place in a stream that the host or another stream can wait for."""
 
     def __init__(self, disable_timing: bool = False) -> None:
-        self.stream, self.number = _streams[0] if _streams else None, 0
+        self.stream, self.number, self._looked = _streams[0] if _streams else None, 0, False
 
     def record(self, stream: Stream | None = None) -> None:
         (stream or _streams[-1]).record(self)
 
+    @property
+    def done(self) -> bool:
+        """Not at the first look, as if the device were busy, but where somebody has waited; at the second."""
+        if self._looked:
+            self._finish()
+        self._looked = True
+        return self.stream.finished >= self.number
+
     def synchronize(self) -> None:
         counts["wait"] += 1
+        self._finish()
+
+    def _finish(self) -> None:
         self.stream.run_copies(self.number)
         self.stream.finished = max(self.stream.finished, self.number)
 
@@ -107,12 +118,28 @@ _streams.append(Stream())
 
 
 class Memory:
-    """What all views of one allocation share: who wrote it last."""
+    """What all views of one allocation share: which stream wrote a part of it last, and when.
 
-    __slots__ = ("number", "stream")
+    Parts are told apart only where several streams write: one copy may come while another leaves.
+    """
 
-    def __init__(self, stream: Stream, number: int) -> None:
-        self.stream, self.number = stream, number
+    __slots__ = ("_whole", "_writes")
+
+    def __init__(self, whole: np.ndarray, stream: Stream, number: int) -> None:
+        self._whole = whole
+        self._writes: dict[Any, tuple[np.ndarray, Stream, int]] = {None: (whole, stream, number)}
+
+    def written(self, part: np.ndarray, stream: Stream, number: int) -> None:
+        if part.nbytes == self._whole.nbytes or all(by is stream for _, by, _ in self._writes.values()):
+            self._writes = {None: (self._whole, stream, number)}
+        else:
+            place = part.__array_interface__["data"][0], part.shape, part.strides
+            self._writes[place] = (part, stream, number)
+
+    def writers(self, part: np.ndarray) -> list[tuple[Stream, int]]:
+        if len(self._writes) == 1:
+            return [write[1:] for write in self._writes.values()]
+        return [write[1:] for write in self._writes.values() if np.may_share_memory(write[0], part)]
 
 
 def garbage(dtype: np.dtype) -> Any:
@@ -130,7 +157,7 @@ class FakeArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __init__(self, host: np.ndarray, memory: Memory | None = None) -> None:
         stream = _streams[-1]
         self._host = host
-        self._memory = memory or Memory(stream, stream.issue())
+        self._memory = memory or Memory(host, stream, stream.issue())
 
     # ---- what a GPU refuses
     def __array__(self, *args: object, **kwargs: object) -> None:
@@ -178,8 +205,7 @@ class FakeArray(np.lib.mixins.NDArrayOperatorsMixin):
         counts["host to device"] += 1
         stream = stream or _streams[-1]
         self._host[...] = garbage(self.dtype)
-        number = stream.issue(lambda: np.copyto(self._host, host))
-        self._memory.stream, self._memory.number = stream, number
+        self._memory.written(self._host, stream, stream.issue(lambda: np.copyto(self._host, host)))
 
     # ---- computing
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -240,7 +266,7 @@ def _no_lists(index: Any) -> Any:
 
 
 def _wrapped(index: Any, shape: tuple[int, ...]) -> Any:
-    """Integer arrays in an index modulo the length of their dim, as CuPy takes them; but not a race's garbage."""
+    """Integer arrays in an index modulo the length of their dim, as CuPy has it; but not a race's garbage."""
     parts = index if isinstance(index, tuple) else (index,)
     used = [0 if p is None or p is Ellipsis else p.ndim if _is_mask(p) else 1 for p in parts]
     dim, found = 0, []
@@ -258,10 +284,11 @@ def _is_mask(part: Any) -> bool:
 
 def _read(x: FakeArray, stream: Stream) -> np.ndarray:
     """x's values as `stream` may see them: garbage where no order with the writer holds."""
-    writer, number = x._memory.stream, x._memory.number
-    if not stream.is_behind(writer, number):
+    writers = x._memory.writers(x._host)
+    if not all(stream.is_behind(writer, number) for writer, number in writers):
         return np.full(x.shape, garbage(x.dtype), x.dtype)
-    writer.run_copies(number)
+    for writer, number in writers:
+        writer.run_copies(number)
     return x._host
 
 
@@ -294,7 +321,7 @@ def _compute(function: Any, args: Any, kwargs: Any, writes_first: bool = False) 
     with np.errstate(all="ignore"):  # a GPU divides by 0 and says nothing
         result = function(*map(inside, args), **{key: inside(value) for key, value in kwargs.items()})
     for x in written:
-        x._memory.stream, x._memory.number = stream, stream.issue()
+        x._memory.written(x._host, stream, stream.issue())
     return _wrap(result, known)
 
 

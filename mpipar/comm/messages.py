@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from mpipar.arrays import empty_like, overlap
+from mpipar.arrays import empty_like, on_device, overlap
 from mpipar.comm.group import GroupTransport, TagsApart
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Pending, Status, Transport
-from mpipar.comm.wire import CARRIED, Wire, can_travel, check_array
+from mpipar.comm.wire import CARRIED, AtHome, OnHost, Wire, can_travel, check_array
 from mpipar.errors import MessageError
 from mpipar.trace import Event, Recorder, call_site
 
@@ -276,6 +276,10 @@ class Hops(Messages):
             to[...] = x
         else:
             self._wire.recorded(what, np.copyto, to, x)
+
+    def on_host(self, x: Any) -> OnHost | AtHome:
+        """x's values on the host, and their way back; where x is on a device the copy is started."""
+        return OnHost(self._wire, x) if on_device(x) else AtHome(x)
 
     def counted(self, add: Any) -> Any:
         """add(mine, theirs), whose time is counted where the clock is modelled."""

@@ -123,7 +123,7 @@ class _Told(NamedTuple):
             wrong &= host != self.ignore
         places = np.argwhere(wrong)
         if not len(places):
-            return f"{self.op}: a {self.what} was outside {self.low} … {self.high - 1}, {self.remedy}"
+            return f"{self.op}: some {self.what}s were outside {self.low} … {self.high - 1}, {self.remedy}"
         position = tuple(map(int, places[0]))
         return (
             f"{self.op}: {self.what} {host[position]} at position {position} is outside "
@@ -143,19 +143,20 @@ def _check_ids_now(told: _Told, ids: np.ndarray) -> np.ndarray | None:
 
 
 def _check_ids_later(told: _Told, ids: Any) -> Any:
-    places = ids.astype(xp.int64, copy=False) - told.low
-    wrong = places.view(xp.uint64) >= told.high - told.low  # without its sign a negative number is a large one
+    places = ids.astype(xp.int64, copy=False)
+    places = places - told.low if told.low else places
+    wrong = places.view(xp.uint64) >= told.high - told.low  # as if negative numbers were the largest
     kept = None if told.ignore is None else ids != told.ignore
     raise_later(told.op, (wrong if kept is None else wrong & kept).any(), ids, told.about)
     return kept
 
 
 def raise_later(op: str, wrong: Any, values: Any, told: Callable[[np.ndarray], str]) -> None:
-    """LabelError(told(values on the host)), once it is known that `wrong`, a device array () of bool, is true."""
+    """LabelError(told(values on the host)), late, if `wrong` is true: a device array () of bool."""
     site = _users_line()
 
     def judge(host: np.ndarray) -> None:
-        raise LabelError(f"{told(host)} (found late, without a wait for the device: {op} was called at {site})")
+        raise LabelError(f"{told(host)} (found late, as on every GPU: {op} was called at {site})")
 
     check_later(wrong, values, judge)
 
