@@ -24,7 +24,7 @@ class Messages:
     """
 
     # of the collective that messages belong to, see Hops
-    _stage = phase = ""
+    stage = phase = ""
     parent = -1
 
     def __init__(self, transport: Transport, recorder: Recorder | None, name: str) -> None:
@@ -130,7 +130,7 @@ class Messages:
         recorder = self._recorder
         event = Event(
             seq, op, start, end, self.name, self._world_ranks[peer], tag, x.nbytes, CARRIED[x.dtype], x.shape,
-            "", "", self._stage + self.phase, self.parent, recorder.step, recorder.micro, site,
+            "", "", self.stage + self.phase, self.parent, recorder.step, recorder.micro, site,
             recorder.scope_path, values,
         )  # fmt: skip
         recorder.add(event)
@@ -240,7 +240,7 @@ def record_wait(comm: Messages, seq: int, start: int, parent: int, site: str = "
 class Hops(Messages):
     """The messages inside a collective, apart from the user's own: what an algorithm is given.
 
-    phase: set by the algorithm to name its part;   parent: seq of the collective
+    phase: set by the algorithm to name its part, stage: to go before it;   parent: seq of the collective
     nodes: which node each rank is on;   kept: what an algorithm keeps from one call to the next
     """
 
@@ -248,7 +248,7 @@ class Hops(Messages):
         self, transport: Transport, recorder: Recorder | None, name: str, nodes: list[int], stage: str = ""
     ) -> None:
         super().__init__(transport, recorder, name)
-        self.nodes, self._stage = nodes, stage
+        self.nodes, self.stage = nodes, stage
         self.until = transport.until if recorder is None else None  # a trace shows messages
         self.kept: dict[str, Any] = {}
         self._groups: dict[tuple, Hops] = {}

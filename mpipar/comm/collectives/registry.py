@@ -87,7 +87,9 @@ ALGORITHMS: dict[str, dict[str, Algorithm]] = {
     },
     "iallreduce": {
         "ring": Algorithm(started_ring.ring_allreduce_steps, ring.ring_allreduce_cost),
-        "staged_ring": Algorithm(staged.staged_ring_allreduce_steps, ring.ring_allreduce_cost, auto=False),
+        "staged_ring": Algorithm(
+            staged.staged_ring_allreduce_steps, staged.staged_ring_allreduce_cost, auto=False
+        ),
     },
     "reduce_scatter": {
         "ring": Algorithm(ring.ring_reduce_scatter, ring.ring_reduce_scatter_cost),

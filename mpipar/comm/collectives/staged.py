@@ -15,8 +15,8 @@ later waits there for the last copy; the host does not.
 n elements in S = ⌈n / PIECE⌉ pieces, a rank: 2(p-1)S messages, 2n(p-1)/p elements sent, 2(p-1)S rounds,
 n elements copied each way, S waits. Time: copy + S max(ring, copy) + copy, of a piece each.
 
-All ranks end bitwise equal, as in the ring. Arrays on the host stay there, and travel in the same
-pieces, so a trace of either is replayed alike.
+All ranks end bitwise equal, as in the ring. The tag of a message is its chunk's number in the piece.
+Arrays on the host stay there, and travel in the same pieces, so a trace of either is replayed alike.
 """
 
 from collections.abc import Iterator
@@ -36,34 +36,37 @@ PIECE = 1 << 18
 
 def staged_ring_allreduce(x: Any, comm: Any, add: Add) -> None:
     """x ← sum of all ranks' x."""
-    if comm.size == 1:
-        return
-    pieces = cut(x, _lengths(x.size))
-    arriving = comm.on_host(pieces[0])
-    for k in range(len(pieces)):
-        here = arriving
-        if k + 1 < len(pieces):
-            arriving = comm.on_host(pieces[k + 1])
-        ring_allreduce(here.wait(), comm.among(list(range(comm.size)), f"piece {k}: "), add)
-        here.bring_back()
+    for here in _visits(x, comm):
+        ring_allreduce(here.wait(), comm, add)
+
+
+def staged_ring_allreduce_steps(x: Any, comm: Any, add: Add) -> Iterator[tuple]:
+    """The same, to be started, bitwise equal.   yields: what must be done before it goes on, copies too"""
+    for here in _visits(x, comm):
+        yield (here,)
+        yield from ring_allreduce_steps(here.wait(), comm, add)
 
 
 def staged_ring_allreduce_cost(n: int, p: int, r: int = 0, root: int = 0) -> Cost:
     """Of the messages: the model knows no copies."""
     whole = Cost(0, 0, 0, 0)
-    for length in _lengths(n) if p > 1 else []:
+    for length in _lengths(n):
         whole = after(whole, ring_allreduce_cost(length, p, r))
     return whole
 
 
-def staged_ring_allreduce_steps(x: Any, comm: Any, add: Add) -> Iterator[tuple]:
-    """The same of a single piece, to be started: the buckets of `overlap` are pieces already."""
+def _visits(x: Any, comm: Any) -> Iterator[Any]:
+    """The pieces on the host, one after the other. The next one's copy is started before each is used."""
     if comm.size == 1:
         return
-    here = comm.on_host(x)
-    yield (here,)
-    yield from ring_allreduce_steps(here.wait(), comm, add)
-    here.bring_back()
+    first, *others = cut(x, _lengths(x.size))
+    arriving = comm.on_host(first)
+    for k, following in enumerate([*others, None]):
+        here, arriving = arriving, None if following is None else comm.on_host(following)
+        comm.stage = f"piece {k}: "
+        yield here
+        here.bring_back()
+    comm.stage = ""
 
 
 def _lengths(n: int) -> list[int]:
