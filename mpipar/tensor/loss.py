@@ -96,12 +96,15 @@ def check_labels(
             f"{op}: the mean of no rows: none of {labels.size} labels differs from "
             f'ignore_index {ignore_index}; use reduction="sum"'
         )
-        weight = _weight(op, labels.size if kept is None else kept.sum(), logits.dtype, none_left)
+        weight = weight_of(op, labels.size if kept is None else kept.sum(), logits.dtype, none_left)
     return labels.reshape(-1), None if kept is None else kept.reshape(-1), weight
 
 
-def _weight(op: str, count: Any, dtype: Any, none_left: str) -> Any:
-    """1/count; where a device counted it stays there."""
+def weight_of(op: str, count: Any, dtype: Any, none_left: str) -> Any:
+    """1/count; where a device counted it stays there, an array () of dtype.
+
+    errors: LabelError with none_left where the count is 0, late if it is on a device
+    """
     if on_device(count):
         raise_later(op, count == 0, count, lambda _: none_left)
         return (1 / count).astype(dtype)
