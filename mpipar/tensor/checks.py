@@ -100,54 +100,55 @@ def check_ids(
         raise DTypeError(f"{op}: {what}s have dtype {ids.dtype}; cast them to an integer dtype")
     if ids.size == 0:
         return None
-    remedy = f"for there are {high} {things}; correct the {what}s, or make more {things}"
-    told = _Told(op, what, low, high, ignore, remedy)
-    if on_device(ids):
-        return _check_ids_later(told, ids)
-    return _check_ids_now(told, ids)
+    rule = _Rule(op, what, low, high, things, ignore)
+    return _check_ids_later(rule, ids) if on_device(ids) else _check_ids_now(rule, ids)
 
 
-class _Told(NamedTuple):
-    """What the ids may be, and what is said of one that is not."""
+class _Rule(NamedTuple):
+    """What ids may be: the arguments of check_ids."""
 
     op: str
     what: str
     low: int
     high: int
+    things: str
     ignore: int | None
-    remedy: str
 
-    def about(self, host: np.ndarray) -> str:
+    def broken_by(self, host: np.ndarray) -> str:
         wrong = (host < self.low) | (host >= self.high)
         if self.ignore is not None:
             wrong &= host != self.ignore
         places = np.argwhere(wrong)
-        if not len(places):
-            return f"{self.op}: some {self.what}s were outside {self.low} … {self.high - 1}, {self.remedy}"
-        position = tuple(map(int, places[0]))
+        found = f"some {self.what}s, written over since, were"
+        if len(places):
+            position = tuple(map(int, places[0]))
+            found = f"{self.what} {host[position]} at position {position} is"
         return (
-            f"{self.op}: {self.what} {host[position]} at position {position} is outside "
-            f"{self.low} … {self.high - 1}, {self.remedy}"
+            f"{self.op}: {found} outside {self.low} … {self.high - 1}, for there are {self.high} "
+            f"{self.things}; correct the {self.what}s, or make more {self.things}"
         )
 
 
-def _check_ids_now(told: _Told, ids: np.ndarray) -> np.ndarray | None:
+def _check_ids_now(rule: _Rule, ids: np.ndarray) -> np.ndarray | None:
     least, greatest, kept = ids.min(), ids.max(), None
-    if told.ignore is not None and least <= told.ignore <= greatest:
-        kept = ids != told.ignore
-        others = np.where(kept, ids, told.low)
+    if rule.ignore is not None and least <= rule.ignore <= greatest:
+        kept = ids != rule.ignore
+        others = np.where(kept, ids, rule.low)
         least, greatest = others.min(), others.max()
-    if least < told.low or greatest >= told.high:
-        raise LabelError(told.about(ids))
+    if least < rule.low or greatest >= rule.high:
+        raise LabelError(rule.broken_by(ids))
     return kept
 
 
-def _check_ids_later(told: _Told, ids: Any) -> Any:
+def _check_ids_later(rule: _Rule, ids: Any) -> Any:
     places = ids.astype(xp.int64, copy=False)
-    places = places - told.low if told.low else places
-    wrong = places.view(xp.uint64) >= told.high - told.low  # as if negative numbers were the largest
-    kept = None if told.ignore is None else ids != told.ignore
-    raise_later(told.op, (wrong if kept is None else wrong & kept).any(), ids, told.about)
+    places = places - rule.low if rule.low else places
+    wrong = places.view(xp.uint64) >= rule.high - rule.low  # as if negative numbers were the largest
+    kept, limits = None, np.iinfo(ids.dtype)
+    if rule.ignore is not None and limits.min <= rule.ignore <= limits.max:
+        kept = ids != rule.ignore
+        wrong &= kept
+    raise_later(rule.op, wrong.any(), ids, rule.broken_by)
     return kept
 
 

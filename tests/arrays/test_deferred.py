@@ -65,7 +65,9 @@ def test_ids_that_are_written_over_before_the_look():
     given = ids(1, 7)
     embedding(given, weight())
     given[...] = 0
-    with pytest.raises(LabelError, match="some ids were outside 0 … 4, for there are 5 rows"):
+    with pytest.raises(
+        LabelError, match="some ids, written over since, were outside 0 … 4, for there are 5 rows"
+    ):
         synchronize()
 
 
