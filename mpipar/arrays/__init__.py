@@ -8,6 +8,7 @@ named here, so that every copy is deliberate and counted.
 from mpipar.arrays.backend import (
     BACKEND,
     add_at,
+    add_rows,
     asarray,
     describe,
     empty_like,
@@ -33,6 +34,7 @@ __all__ = [
     "BACKEND",
     "Staging",
     "add_at",
+    "add_rows",
     "asarray",
     "check_later",
     "checks_apart",

@@ -3,8 +3,9 @@
 An operation that looked at values at once (is every label a class?) would make the host wait for the
 device once an operation. So it has the device compute whether something is wrong, and goes on, as with
 CUDA's device-side assertions. The answers come to the host, all in one copy, where it waits anyhow: in
-`to_host` and `synchronize`, before a message that is staged, and at the end. A program that never waits
-puts off `MOST` checks; then the older half is looked at, which the device has long computed.
+`to_host` and `synchronize`, before a collective and a message that is staged, and at the end. A program
+that never waits puts off `MOST` checks; then the older half is looked at, which the device has long
+computed.
 
 Until then the program goes on with the wrong values: a GPU takes an index modulo the length.
 """

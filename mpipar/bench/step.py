@@ -20,6 +20,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
+from mpipar.bench import graph
 from mpipar.bench.step_ours import build
 from mpipar.bench.turns import Program
 from mpipar.bench.workloads import WORKLOADS
@@ -40,8 +41,9 @@ def measure(
     """A row for each workload and number of ranks.
 
     returns: {"pairs": n, "peer": "torch 2.13.0" or None, "rows": [{"workload", "ranks", "ours", "peer",
-        "ratio", "least", "most", "target", "limit", "share", "peak", "peer_peak", "apart", …}, …]}, in s and
-        bytes; ratio: the peer's time over ours; apart: the greatest difference of two losses
+        "ratio", "least", "most", "target", "limit", "share", "peak", "peer_peak", "apart", …}, …] in s and
+        bytes, "graph": see graph.py}; ratio: the peer's time over ours; apart: the greatest difference of
+        two losses
     errors: OptionError for an unknown workload; LaunchError
     """
     for name in names:
@@ -49,7 +51,7 @@ def measure(
             raise OptionError(f"bench step: no workload {name!r}; choose from {', '.join(WORKLOADS)}")
     peer = find_peer()
     rows = [_row(name, p, pairs, with_peer=peer is not None) for name in names for p in ranks]
-    return {"pairs": pairs, "peer": peer, "rows": rows}
+    return {"pairs": pairs, "peer": peer, "rows": rows, "graph": graph.measure()}
 
 
 def find_peer() -> str | None:
@@ -145,6 +147,8 @@ def table(result: dict[str, Any]) -> Group:
         shown.append(_workload(about, rows, result["pairs"]))
     peer = result["peer"] or f"none; to get it: pip install {PEER}"
     shown.append(f"AdamW, float32; ratio: the peer's time over ours; peer: {peer}")
+    one, two = (readable_time(result["graph"][name]) for name in ("relu", "mul"))
+    shown.append(f"the graph adds {one} to an operation of one parent, {two} of two, forward and backward")
     return Group(*shown)
 
 

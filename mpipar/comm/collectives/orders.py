@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpipar.comm.collectives.fold import core, has_folded
-from mpipar.comm.collectives.reduction import Add
 
 Tree = int | tuple["Tree", "Tree"]
 
@@ -68,18 +67,15 @@ def _folded(p: int) -> list[Tree]:
     return [(r - 1, r) if has_folded(r, p) else r for r in core(p)]
 
 
-def total(tree: Tree, parts: list[Any], add: Add, out: Any) -> Any:
-    """The parts of all ranks, added up as the tree says.   returns: out, or where there is one rank, its part
+def additions(tree: Tree, parts: list[Any], out: Any) -> list[tuple[Any, Any, Any]]:
+    """[(mine, theirs, where to), …]: one after the other they leave the sum of the tree's parts in `out`.
 
-    out: shares no memory with a part
+    tree: of two ranks or more;   out: shares no memory with a part
     """
-    if isinstance(tree, int):
-        return parts[tree]
     left, right = tree
-    mine = parts[left] if isinstance(left, int) else total(left, parts, add, out)
-    if isinstance(right, int):
-        theirs = parts[right]
-    else:
-        theirs = total(right, parts, add, np.empty_like(out) if mine is out else out)
-    add(mine, theirs, out)
-    return out
+    is_one, is_other = isinstance(left, int), isinstance(right, int)
+    mine = parts[left] if is_one else out
+    theirs = parts[right] if is_other else out if is_one else np.empty_like(parts[0])
+    first = [] if is_one else additions(left, parts, out)
+    second = [] if is_other else additions(right, parts, theirs)
+    return [*first, *second, (mine, theirs, out)]

@@ -5,7 +5,7 @@ To add an algorithm, write it in a file of its own with its cost beside it, and 
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mpipar.comm.collectives import (
     barrier,
@@ -34,16 +34,22 @@ class Algorithm(NamedTuple):
     """run: the algorithm, or its steps;   cost: (n, p, r, root) -> Cost
 
     auto: whether "auto" may choose it
+    scales: run takes a last argument, which it multiplies x by first
+    again: (x, comm, add) -> what does it for more arrays like x with less ado, or None
     """
 
     run: Callable[..., None]
     cost: Callable[..., Cost]
     auto: bool = True
+    scales: bool = False
+    again: Callable[..., Any] | None = None
 
 
 def _shared(order: Callable[[int], orders.Order], instead: Callable[..., None]) -> Algorithm:
     run = partial(shared.shared_allreduce, order=order, instead=instead)
-    return Algorithm(run, partial(shared.shared_allreduce_cost, order=order), auto=False)
+    cost = partial(shared.shared_allreduce_cost, order=order)
+    again = partial(shared.shared_again, order=order)
+    return Algorithm(run, cost, auto=False, scales=True, again=again)
 
 
 # of two that are predicted to take equally long, "auto" takes the first

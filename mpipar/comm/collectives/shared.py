@@ -36,7 +36,8 @@ import numpy as np
 
 from mpipar.comm.collectives.chunks import part_lengths, starts
 from mpipar.comm.collectives.cost import Cost, log2_ceil
-from mpipar.comm.collectives.orders import Order, by_rank, total
+from mpipar.comm.collectives.few import Few
+from mpipar.comm.collectives.orders import Order, additions, by_rank
 from mpipar.comm.collectives.reduction import Add
 from mpipar.comm.collectives.segment import Segment, map_segment
 from mpipar.errors import OptionError
@@ -48,9 +49,15 @@ Algorithm = Callable[[Any, Any, Add], None]
 
 
 def shared_allreduce(
-    x: Any, comm: Any, add: Add, order: Callable[[int], Order] = by_rank, instead: Algorithm | None = None
+    x: Any,
+    comm: Any,
+    add: Add,
+    scale: float | None = None,
+    *,
+    order: Callable[[int], Order] = by_rank,
+    instead: Algorithm | None = None,
 ) -> None:
-    """x ← sum of all ranks' x.   instead: what to do where there is no memory to share"""
+    """x ← sum of all ranks' x, or of scale·x.   instead: what to do where there is no memory to share"""
     if not isinstance(x, np.ndarray):
         raise OptionError("allreduce: algorithm='shared' adds host arrays, this one is on a GPU; use 'ring'")
     if comm.size == 1:
@@ -59,34 +66,50 @@ def shared_allreduce(
     sums = order(comm.size)
     if segment is None and instead is None:
         raise OptionError("allreduce: no room for memory that the ranks share; use algorithm='ring'")
+    at_once = x.size <= FEW and sums.alike
+    if scale is not None and (segment is None or at_once):
+        x *= scale
     if segment is None:
         instead(x, comm, add)
-    elif x.size <= FEW and sums.alike:
+    elif at_once:
         _at_once(x, comm, add, segment, sums)
     else:
-        _in_parts(x, comm, add, segment, sums)
+        _in_parts(x, comm, add, segment, sums, scale)
+
+
+def shared_again(x: np.ndarray, comm: Any, add: Add, order: Callable[[int], Order] = by_rank) -> Few | None:
+    """What does it for more arrays like x, after a first call; None where the first way is as good."""
+    segment, sums = comm.kept.get("shared"), order(comm.size)
+    if segment is None or comm.until is None or x.size > FEW or not sums.alike:
+        return None
+    return Few(segment, comm.rank, x.shape, x.dtype, sums.trees[0], add.on_host, comm.until)
 
 
 def _at_once(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order) -> None:
-    n, rows = x.size, segment.few(x.dtype)
-    comm.copy("into shared memory", rows[comm.rank][:n], x)
+    rows = [row[: x.size] for row in segment.few(x.dtype)[segment.met & 1]]
+    comm.copy("into shared memory", rows[comm.rank], x)
     segment.meet(comm)
-    total(sums.trees[0], [row[:n] for row in rows], add, x)
+    for addition in additions(sums.trees[0], rows, x):
+        add(*addition)
 
 
-def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order) -> None:
+def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order, scale: float | None) -> None:
     r, rows = comm.rank, segment.many(x.dtype)
     tree = sums.trees[sums.owners.index(r)] if r in sums.owners else None
     for stretches in plan(x.size, comm.size, sums.owners):
         for owner, begin, end in stretches:
-            if owner != r:
-                comm.copy("into shared memory", rows[r][owner][: end - begin], x[begin:end])
+            part = x[begin:end]
+            if owner != r and scale is None:
+                comm.copy("into shared memory", rows[r][owner][: end - begin], part)
+            elif scale is not None:
+                np.multiply(part, scale, out=part if owner == r else rows[r][owner][: end - begin])
         segment.meet(comm)
         for owner, begin, end in stretches:
             if owner == r:
                 mine, summed = x[begin:end], rows[r][r][: end - begin]
                 given = [mine if rank == r else row[r][: end - begin] for rank, row in enumerate(rows)]
-                total(tree, given, add, summed)
+                for addition in additions(tree, given, summed):
+                    add(*addition)
                 comm.copy("out of shared memory", mine, summed)
         segment.meet(comm)
         for owner, begin, end in stretches:
