@@ -98,7 +98,7 @@ class Event:
 
     @property
     def done(self) -> bool:
-        """Not at the first look, as if the device were busy, but where somebody has waited; at the second."""
+        """As if the device were busy: at the first look only where somebody has waited, at the second."""
         if self._looked:
             self._finish()
         self._looked = True

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from ranks import run_python
+from ranks import run_python, run_ranks
 
 from mpipar.arrays import BACKEND, asarray, deferred, synchronize, to_host
 from mpipar.comm.virtual import run
@@ -120,3 +120,19 @@ mp.tensor.embedding(asarray(np.array([9])), mp.Tensor(np.ones((5, 2))))
     finished = run_python(["-c", program], MPIPAR_BACKEND=BACKEND)
     assert finished.returncode == status
     assert finished.stderr.splitlines()[-1].startswith("mpipar: embedding: id 9 at position (0,) is outside")
+
+
+def test_it_is_printed_when_another_error_ends_the_job():
+    program = """
+import numpy as np, mpipar as mp
+from mpipar.arrays import asarray
+world = mp.world()
+mp.tensor.embedding(asarray(np.array([9 * world.rank])), mp.Tensor(np.ones((5, 2))))
+if world.rank == 1:
+    raise ValueError("another")
+world.barrier()
+"""
+    finished = run_ranks(2, ["-c", program], MPIPAR_BACKEND=BACKEND)
+    assert finished.returncode not in (0, 124)
+    assert "ValueError: another" in finished.stderr
+    assert finished.stderr.count("mpipar: embedding: id 9 at position (0,) is outside") == 1

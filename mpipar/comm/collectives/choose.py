@@ -4,7 +4,7 @@ The times follow from the algorithms' own formulas (cost.py) and the network's a
 gamma. For few bytes the number of rounds decides, for many the bytes on the longest chain.
 
 Copies between a GPU and the host are in no formula. Where messages need them, an array that fills a
-piece of the staged ring takes that: every other algorithm copies more, and waits for each copy.
+piece of the staged ring takes that: no other algorithm copies less, and all wait for each copy.
 """
 
 from functools import lru_cache
