@@ -7,7 +7,8 @@ in pieces whose copies run beside messages ("staged"), after backward or during 
 part of the step the rank was held up by copies is read from the trace.
 
 On `fake`, which stands for a GPU and computes on the host, times mean nothing. What counts there are the
-copies and the waits of the host for the device: inside a step of one rank there is to be none.
+copies and the waits of the host for the device: inside a step of one rank there is to be none (in a
+dozen steps that nobody waits for there may be one, for the checks put off in arrays/deferred.py).
 """
 
 import statistics
