@@ -153,8 +153,8 @@ def table(result: dict[str, Any]) -> Table:
         shown.add_row(row["workload"], kind, str(row["ranks"]), *cells)
     if on_fake:
         shown.caption = (
-            "counts of one step; times on a GPU are open: fake computes on the host. Each copy of a staged\n"
-            "piece is waited for, but was started while the piece before was summed"
+            "counts of one step; times on a GPU are open: fake computes on the host. staged: two waits a\n"
+            "piece, but for the first piece's each is for a copy started before the sum of another"
         )
     elif result["peer"] is None:
         shown.caption = f"without a peer; to get it: {PEER.split()[0]} for CUDA"
