@@ -15,6 +15,7 @@ from mpipar.arrays.backend import (
     is_array,
     on_device,
     overlap,
+    same_place,
     use_device_of,
     xp,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "overlap",
     "pieces",
     "report_checks",
+    "same_place",
     "synchronize",
     "to_host",
     "uniform",

@@ -118,28 +118,20 @@ _streams.append(Stream())
 
 
 class Memory:
-    """What all views of one allocation share: which stream wrote a part of it last, and when.
+    """What all views of one allocation share: who computed it last, and copies from the host to parts of it."""
 
-    Parts are told apart only where several streams write: one copy may come while another leaves.
-    """
+    __slots__ = ("copies", "number", "stream")
 
-    __slots__ = ("_whole", "_writes")
-
-    def __init__(self, whole: np.ndarray, stream: Stream, number: int) -> None:
-        self._whole = whole
-        self._writes: dict[Any, tuple[np.ndarray, Stream, int]] = {None: (whole, stream, number)}
-
-    def written(self, part: np.ndarray, stream: Stream, number: int) -> None:
-        if part.nbytes == self._whole.nbytes or all(by is stream for _, by, _ in self._writes.values()):
-            self._writes = {None: (self._whole, stream, number)}
-        else:
-            place = part.__array_interface__["data"][0], part.shape, part.strides
-            self._writes[place] = (part, stream, number)
+    def __init__(self, stream: Stream, number: int) -> None:
+        self.stream, self.number = stream, number
+        self.copies: list[tuple[np.ndarray, Stream, int]] = []
 
     def writers(self, part: np.ndarray) -> list[tuple[Stream, int]]:
-        if len(self._writes) == 1:
-            return [write[1:] for write in self._writes.values()]
-        return [write[1:] for write in self._writes.values() if np.may_share_memory(write[0], part)]
+        """Whom a reader of the part must be behind, beside those who have finished."""
+        if self.copies:
+            self.copies = [copy for copy in self.copies if copy[1].finished < copy[2]]
+        copies = [copy[1:] for copy in self.copies if np.may_share_memory(copy[0], part)]
+        return [(self.stream, self.number), *copies]
 
 
 def garbage(dtype: np.dtype) -> Any:
@@ -157,7 +149,7 @@ class FakeArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __init__(self, host: np.ndarray, memory: Memory | None = None) -> None:
         stream = _streams[-1]
         self._host = host
-        self._memory = memory or Memory(host, stream, stream.issue())
+        self._memory = memory or Memory(stream, stream.issue())
 
     # ---- what a GPU refuses
     def __array__(self, *args: object, **kwargs: object) -> None:
@@ -205,7 +197,8 @@ class FakeArray(np.lib.mixins.NDArrayOperatorsMixin):
         counts["host to device"] += 1
         stream = stream or _streams[-1]
         self._host[...] = garbage(self.dtype)
-        self._memory.written(self._host, stream, stream.issue(lambda: np.copyto(self._host, host)))
+        number = stream.issue(lambda: np.copyto(self._host, host))
+        self._memory.copies.append((self._host, stream, number))
 
     # ---- computing
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -321,7 +314,7 @@ def _compute(function: Any, args: Any, kwargs: Any, writes_first: bool = False) 
     with np.errstate(all="ignore"):  # a GPU divides by 0 and says nothing
         result = function(*map(inside, args), **{key: inside(value) for key, value in kwargs.items()})
     for x in written:
-        x._memory.written(x._host, stream, stream.issue())
+        x._memory.stream, x._memory.number = stream, stream.issue()
     return _wrap(result, known)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mpipar.arrays import BACKEND, empty_like, overlap, xp
+from mpipar.arrays import BACKEND, empty_like, overlap, same_place
 from mpipar.comm import collectives
 from mpipar.comm.blocks import (
     HEADER,
@@ -23,6 +23,7 @@ from mpipar.comm.blocks import (
     header_of,
     reduction,
     result,
+    scaled,
 )
 from mpipar.comm.clocks import offset_to_rank_0
 from mpipar.comm.collective_call import CollectiveCall
@@ -32,7 +33,7 @@ from mpipar.comm.repeat import Repeat
 from mpipar.comm.started import Call, Started, UnderWay
 from mpipar.comm.transport import Transport
 from mpipar.comm.wire import check_array
-from mpipar.errors import DTypeError, MessageError, OptionError, ShapeError
+from mpipar.errors import MessageError, OptionError, ShapeError
 from mpipar.trace import Recorder, call_site
 
 NOTHING = np.empty(0, np.uint8)
@@ -146,11 +147,11 @@ class Communicator(Messages):
             if repeat is not None and (out is x or out is None):
                 return repeat.run(x, empty_like(x) if out is None else x, scale)
         check_array("allreduce", x)
-        add = self._hops.counted(reduction("allreduce", x, op))
+        add = self._hops.counted(reduction("allreduce", x, op, scale))
         out = result("allreduce", x, out, x.shape)
         chosen = self._choose("allreduce", algorithm, x)
-        if scale is not None:
-            x, scale = self._scaled(chosen, x, scale, out)
+        if scale is not None and not self._scales("allreduce", chosen):
+            x, scale = scaled(x, scale, out), None
         with CollectiveCall(self, "allreduce", x, chosen, op):
             if chosen == "native" and not overlap(x, out):
                 self._native("allreduce", x, out, op)
@@ -194,19 +195,32 @@ class Communicator(Messages):
                 out /= self.rank + 1
         return out
 
-    def reduce_scatter(self, x: Any, op: str = "sum", algorithm: str = "auto") -> Any:
-        """Rank r's block of the sum of all ranks' x.   x: (n, …) -> (about n/size, …), a new array"""
+    def reduce_scatter(
+        self, x: Any, op: str = "sum", algorithm: str = "auto", out: Any = None, scale: float | None = None
+    ) -> Any:
+        """Rank r's block of the sum of all ranks' x, a new array or out.   x: (n, …) -> (about n/size, …)
+
+        out: may be x's own block, else it shares no memory with x;   scale: as in allreduce
+        """
         check_blocks("reduce_scatter", x)
-        add = self._hops.counted(reduction("reduce_scatter", x, op))
+        add = self._hops.counted(reduction("reduce_scatter", x, op, scale))
         whole = blocks(x.shape, x.dtype, self.size)
+        mine = result("reduce_scatter", x, out, whole.block(self.rank))
         chosen = self._choose("reduce_scatter", algorithm, x)
+        reads_only, work = self._scales("reduce_scatter", chosen), None
+        if scale is not None and not reads_only:
+            x = work = scaled(x, scale, empty_like(x))
         with CollectiveCall(self, "reduce_scatter", x, chosen, op):
-            mine = empty_like(x, whole.block(self.rank))
             if chosen == "native":
                 self._native("reduce_scatter", x, mine, op, lengths=whole.lengths)
+            elif reads_only:
+                flat = mine.reshape(-1)
+                self._run(
+                    "reduce_scatter", chosen, x.reshape(-1), whole.lengths, self._hops, add, flat, scale
+                )
+                bring_back(flat, mine)
             else:
-                work = empty_like(x)
-                work[...] = x
+                work = x.copy() if work is None else work
                 flat, before = work.reshape(-1), sum(whole.lengths[: self.rank])
                 self._run("reduce_scatter", chosen, flat, whole.lengths, self._hops, add)
                 mine[...] = flat[before : before + mine.size].reshape(mine.shape)
@@ -217,7 +231,8 @@ class Communicator(Messages):
     def allgather(self, x: Any, algorithm: str = "auto", out: Any = None) -> Any:
         """All ranks' blocks one after the other along dim 0, on all ranks.
 
-        x: (rows, …) -> (size·rows, …). Where the ranks' blocks differ by a row give `out`.
+        x: (rows, …) -> (size·rows, …). Where the ranks' blocks differ by a row give `out`, whose own block
+        x may be.
         """
         check_blocks("allgather", x)
         out = empty_like(x, (self.size * len(x), *x.shape[1:])) if out is None else out
@@ -226,12 +241,15 @@ class Communicator(Messages):
         check_mine("allgather", self.rank, x, whole)
         chosen = self._choose("allgather", algorithm, out)
         with CollectiveCall(self, "allgather", out, chosen, given=x):
-            x = x.copy() if overlap(x, out) else x
+            flat, before = out.reshape(-1), sum(whole.lengths[: self.rank])
+            mine = flat[before : before + x.size]
+            is_there = same_place(x, mine)
+            x = x.copy() if overlap(x, out) and not is_there else x
             if chosen == "native":
-                self._native("allgather", x, out, lengths=whole.lengths)
+                self._native("allgather", x.copy() if is_there else x, out, lengths=whole.lengths)
             else:
-                flat, before = out.reshape(-1), sum(whole.lengths[: self.rank])
-                flat[before : before + x.size] = x.reshape(-1)
+                if not is_there:
+                    mine[...] = x.reshape(-1)
                 self._run("allgather", chosen, flat, whole.lengths, self._hops)
                 bring_back(flat, out)
         return out
@@ -340,14 +358,9 @@ class Communicator(Messages):
             self._stands_for = " (for native)"
         return chosen
 
-    def _scaled(self, chosen: str, x: Any, scale: float, out: Any) -> tuple[Any, float | None]:
-        """x and scale where the algorithm scales by itself, unseen; else out, which is x scaled, and None."""
-        if x.dtype.kind != "f":
-            raise DTypeError(f"allreduce: scale={scale} of {x.dtype} is not a {x.dtype}; use float32")
-        if self._unseen and chosen != "native" and collectives.ALGORITHMS["allreduce"][chosen].scales:
-            return x, scale
-        (np if isinstance(x, np.ndarray) else xp).multiply(x, scale, out=out)
-        return out, None
+    def _scales(self, operation: str, chosen: str) -> bool:
+        """Whether the algorithm scales x by itself; what it does with the numbers is not recorded."""
+        return self._unseen and chosen != "native" and collectives.ALGORITHMS[operation][chosen].scales
 
     def _expect_again(self, x: np.ndarray, op: str, chosen: str, add: Any) -> None:
         again = collectives.ALGORITHMS["allreduce"][chosen].again

@@ -8,7 +8,7 @@ from traced import traced
 
 from mpipar.arrays import BACKEND
 from mpipar.comm import Communicator, virtual
-from mpipar.comm.collectives import orders, segment
+from mpipar.comm.collectives import orders, part_lengths, segment
 from mpipar.comm.collectives.shared import FEW, ROW
 from mpipar.comm.communicator import REPEATS
 from mpipar.errors import DTypeError, MessageError, OptionError
@@ -186,5 +186,56 @@ def test_scaled_sums_are_those_of_scaled_arrays(world):
             for algorithm in VISIBLE:
                 seen = world.allreduce(x, op, algorithm, scale=0.3)
                 assert seen.tobytes() == world.allreduce(x, op, f"shared_{algorithm}", scale=0.3).tobytes()
-    with pytest.raises(DTypeError, match=r"scale=0\.5 of int64 is not a int64; use float32"):
+    with pytest.raises(DTypeError, match=r"0\.5 times a number of int64 is not a int64; use float32"):
         world.allreduce(np.ones(3, np.int64), scale=0.5)
+
+
+@ranks(1, 2, 3, 4, 5, virtual=(1, 2, 3, 4, 5, 6, 7, 8, 9))
+def test_blocks_are_bitwise_those_of_the_messages(world):
+    p = world.size
+    for n in (0, 1, 7, 3 * p, FEW // 2 * 2, FEW + 1, ROW + 7, 2 * ROW + 5):
+        x = draw(world.rank, n)
+        for algorithm in ("ring", "recursive_halving") if p > 1 else ("ring",):
+            for scale in (None, 0.3):
+                seen = world.reduce_scatter(x, "sum", algorithm, scale=scale)
+                got = world.reduce_scatter(x, "sum", f"shared_{algorithm}", scale=scale)
+                assert seen.tobytes() == got.tobytes()
+        assert (x == draw(world.rank, n)).all()
+        lengths = part_lengths(n, p)
+        before = sum(lengths[: world.rank])
+        for algorithm in ("ring", "recursive_doubling", "bruck"):
+            whole = np.full(n, np.nan, np.float32)
+            own = whole[before : before + lengths[world.rank]]
+            own[...] = got
+            world.allgather(own, f"shared_{algorithm}", out=whole)
+            assert whole.tobytes() == world.allgather(got, algorithm, out=np.empty_like(whole)).tobytes()
+
+
+@ranks(2, 3, 4)
+def test_shared_sums_of_all_kinds_follow_each_other(world):
+    p = world.size
+    for k in range(12):  # what one writes, the one before may still read on a slow rank
+        for n in (3 * p, p * (ROW // p // 2 + 1)):
+            x = np.full(n, world.rank + k, np.float32)
+            total = p * k + p * (p - 1) / 2
+            if (k + world.rank) % 3 == 0:
+                world.pause(1e-4)
+            assert (world.reduce_scatter(x, algorithm="shared_ring") == total).all()
+            assert (world.allreduce(x, algorithm="shared_ring") == total).all()
+            ranks = world.allgather(x[: n // p], algorithm="shared_ring").reshape(p, -1)
+            assert (ranks == np.arange(p)[:, None] + k).all()
+            assert (world.allreduce(x, algorithm="shared") == total).all()
+            assert (world.reduce_scatter(x, algorithm="shared_ring") == total).all()
+
+
+@ranks(1, 2, 3, 4)
+def test_a_block_of_x_is_filled_in_place(world):
+    p, r = world.size, world.rank
+    for algorithm in ("auto", "ring", "native"):
+        for n in (2 * p, p * (FEW + 3)):
+            x = np.full((n, 2), r + 1.0, np.float32)
+            own = x[r * n // p : (r + 1) * n // p]
+            assert world.reduce_scatter(x, algorithm=algorithm, out=own, scale=0.5) is own
+            assert (own == p * (p + 1) / 4).all()
+            assert (x == r + 1).sum() >= x.size - own.size
+            assert world.allgather(own, algorithm, out=x) is x and (x == p * (p + 1) / 4).all()

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpipar.comm.collectives.fold import core, has_folded
+from mpipar.comm.collectives.fold import core, has_folded, is_folded
 
 Tree = int | tuple["Tree", "Tree"]
 
@@ -60,6 +60,14 @@ def rabenseifner(p: int) -> Order:
         level = [(level[v], level[v ^ distance]) for v in range(len(level))]
         distance //= 2
     return Order(tuple(core(p)), level)
+
+
+@lru_cache
+def recursive_halving(p: int) -> Order:
+    """As rabenseifner, but every rank has a chunk; a folded one's is summed as its neighbour sums."""
+    ranks, trees = core(p), rabenseifner(p).trees
+    summed_by = [r + 1 if is_folded(r, p) else r for r in range(p)]
+    return Order(tuple(range(p)), [trees[ranks.index(r)] for r in summed_by])
 
 
 def _folded(p: int) -> list[Tree]:

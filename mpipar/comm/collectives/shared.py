@@ -58,11 +58,11 @@ def shared_allreduce(
     instead: Algorithm | None = None,
 ) -> None:
     """x ← sum of all ranks' x, or of scale·x.   instead: what to do where there is no memory to share"""
-    if not isinstance(x, np.ndarray):
-        raise OptionError("allreduce: algorithm='shared' adds host arrays, this one is on a GPU; use 'ring'")
     if comm.size == 1:
+        if scale is not None:
+            x *= scale
         return
-    segment = comm.kept["shared"] if "shared" in comm.kept else _set_up(comm)
+    segment = shared_segment(comm, "allreduce", x)
     sums = order(comm.size)
     if segment is None and instead is None:
         raise OptionError("allreduce: no room for memory that the ranks share; use algorithm='ring'")
@@ -96,7 +96,7 @@ def _at_once(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order) 
 def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order, scale: float | None) -> None:
     r, rows = comm.rank, segment.many(x.dtype)
     tree = sums.trees[sums.owners.index(r)] if r in sums.owners else None
-    for stretches in plan(x.size, comm.size, sums.owners):
+    for stretches in _plan(x.size, comm.size, sums):
         for owner, begin, end in stretches:
             part = x[begin:end]
             if owner != r and scale is None:
@@ -117,15 +117,20 @@ def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order,
                 comm.copy("out of shared memory", x[begin:end], rows[owner][owner][: end - begin])
 
 
+def _plan(n: int, p: int, sums: Order) -> list[list[tuple[int, int, int]]]:
+    return plan(tuple(part_lengths(n, len(sums.owners))), sums.owners, ROW // p)
+
+
 @lru_cache(maxsize=64)
-def plan(n: int, p: int, owners: tuple[int, ...]) -> list[list[tuple[int, int, int]]]:
-    """For each round of parts: [(the rank that adds it up, where in x it begins, where it ends), …]"""
-    lengths = part_lengths(n, len(owners))
-    size = ROW // p
-    chunks = list(zip(owners, pairwise(starts(lengths)), strict=True))
+def plan(lengths: tuple[int, ...], owners: tuple[int, ...], size: int) -> list[list[tuple[int, int, int]]]:
+    """For each round: [(the owner of a chunk, where in x its part begins, where it ends), …]
+
+    size: elements of a part
+    """
+    chunks = list(zip(owners, pairwise(starts(list(lengths))), strict=True))
     return [
         [(owner, min(first + k, last), min(first + k + size, last)) for owner, (first, last) in chunks]
-        for k in range(0, max(1, lengths[0]), size)
+        for k in range(0, max(1, *lengths), size)
     ]
 
 
@@ -134,13 +139,24 @@ def shared_allreduce_cost(
 ) -> Cost:
     """Of the meetings as barriers; "set up" is not counted."""
     sums = order(p)
-    meetings = 1 if n <= FEW and sums.alike else 2 * len(plan(n, p, sums.owners))
+    meetings = 1 if n <= FEW and sums.alike else 2 * len(_plan(n, p, sums))
     rounds = meetings * log2_ceil(p)
     return Cost(rounds, 0, rounds, 0)
 
 
-def _set_up(comm: Any) -> Segment | None:
-    if len(set(comm.nodes)) > 1:
-        raise OptionError("allreduce: algorithm='shared' needs all ranks on one node; use 'hierarchical'")
-    comm.kept["shared"] = segment = map_segment(comm, FEW, ROW // comm.size)
-    return segment
+def shared_segment(comm: Any, operation: str, x: Any) -> Segment | None:
+    """The ranks' segment, made at the first use; None where there is no room for it.
+
+    errors: OptionError where x is on a GPU, or the ranks are on several nodes
+    """
+    if not isinstance(x, np.ndarray):
+        raise OptionError(
+            f"{operation}: algorithm='shared…' is for host arrays, this one is on a GPU; use 'ring'"
+        )
+    if "shared" not in comm.kept:
+        if len(set(comm.nodes)) > 1:
+            raise OptionError(
+                f"{operation}: algorithm='shared…' needs all ranks on one node; use 'ring' or 'hierarchical'"
+            )
+        comm.kept["shared"] = map_segment(comm, FEW, ROW // comm.size)
+    return comm.kept["shared"]
