@@ -118,7 +118,7 @@ _streams.append(Stream())
 
 
 class Memory:
-    """What all views of one allocation share: who computed it last, and copies from the host to parts of it."""
+    """What all views of one allocation share: who computed it last, and copies that come to parts of it."""
 
     __slots__ = ("copies", "number", "stream")
 
