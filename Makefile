@@ -1,5 +1,6 @@
 # make tutorial   set up .venv and train digits on four ranks     NP=2  MPIRUN=/path/to/mpirun
 # make test       everything that needs no GPU, on NumPy and on the stand-in for CuPy
+# make test-gpu   the same on CuPy, where there is a GPU: EXTRAS=cuda12 (or cuda13) installs CuPy
 # make coverage   which lines the tests reach
 PYTHON ?= python3
 NP ?= 4

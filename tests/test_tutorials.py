@@ -68,7 +68,7 @@ def test_every_tutorial_is_listed_here():
     assert sorted(file.stem for file in FOLDER.glob("[0-9]*.py")) == sorted(QUICK)
 
 
-@pytest.mark.parametrize("size", [2, 3, 4] if BACKEND != "fake" else [2])
+@pytest.mark.parametrize("size", [2, 3, 4] if BACKEND == "numpy" else [2])
 @pytest.mark.parametrize("name", sorted(QUICK))
 def test_it_runs_and_its_trace_is_whole(name, size, recorded):
     output, folder = recorded(name, size)

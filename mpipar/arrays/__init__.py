@@ -16,12 +16,18 @@ from mpipar.arrays.backend import (
     on_device,
     overlap,
     same_place,
-    synchronize,
-    to_host,
     use_device_of,
     xp,
 )
 from mpipar.arrays.cache import pieces
+from mpipar.arrays.deferred import (
+    check_later,
+    checks_apart,
+    look_at_checks,
+    report_checks,
+    synchronize,
+    to_host,
+)
 from mpipar.arrays.kernels import Elementwise, Rows, has_kernels, kernel_on_device
 from mpipar.arrays.products import batched_product
 from mpipar.arrays.random import generator, normal, uniform
@@ -36,16 +42,20 @@ __all__ = [
     "add_rows",
     "asarray",
     "batched_product",
+    "check_later",
+    "checks_apart",
     "describe",
     "empty_like",
     "generator",
     "has_kernels",
     "is_array",
     "kernel_on_device",
+    "look_at_checks",
     "normal",
     "on_device",
     "overlap",
     "pieces",
+    "report_checks",
     "same_place",
     "synchronize",
     "to_host",

@@ -66,11 +66,6 @@ def asarray(x: Any, dtype: Any = None) -> Any:
     return xp.asarray(x, dtype=dtype)
 
 
-def to_host(x: Any) -> np.ndarray:
-    """x as a NumPy array; from a device this waits for the copy, so keep it out of loops."""
-    return x.get() if on_device(x) else np.asarray(x)
-
-
 def empty_like(x: Any, shape: tuple[int, ...] | None = None) -> Any:
     """A new array where x lives, of x's dtype and x's shape or the given one; no values yet."""
     return (np if isinstance(x, np.ndarray) else xp).empty(x.shape if shape is None else shape, x.dtype)
@@ -112,12 +107,6 @@ def add_rows(target: Any, ids: Any, rows: Any) -> None:
     ids = ids.reshape(-1)[order]
     first = np.flatnonzero(np.diff(ids, prepend=ids[0] - 1))
     target[ids[first]] += np.add.reduceat(rows.reshape(len(ids), -1)[order], first, axis=0)
-
-
-def synchronize() -> None:
-    """Wait until the device has done all that was asked of it; nothing to do on the host."""
-    if BACKEND != "numpy":
-        xp.cuda.get_current_stream().synchronize()
 
 
 def use_device_of(local_rank: int) -> int | None:

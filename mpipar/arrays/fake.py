@@ -92,13 +92,24 @@ class Event:
     """A place in a stream that the host or another stream can wait for."""
 
     def __init__(self, disable_timing: bool = False) -> None:
-        self.stream, self.number = _streams[0] if _streams else None, 0
+        self.stream, self.number, self._looked = _streams[0] if _streams else None, 0, False
 
     def record(self, stream: Stream | None = None) -> None:
         (stream or _streams[-1]).record(self)
 
+    @property
+    def done(self) -> bool:
+        """As if the device were busy: at the first look only where somebody has waited, at the second."""
+        if self._looked:
+            self._finish()
+        self._looked = True
+        return self.stream.finished >= self.number
+
     def synchronize(self) -> None:
         counts["wait"] += 1
+        self._finish()
+
+    def _finish(self) -> None:
         self.stream.run_copies(self.number)
         self.stream.finished = max(self.stream.finished, self.number)
 
@@ -108,12 +119,20 @@ _streams.append(Stream())
 
 
 class Memory:
-    """What all views of one allocation share: who wrote it last."""
+    """What all views of one allocation share: who computed it last, and copies that come to parts of it."""
 
-    __slots__ = ("number", "stream")
+    __slots__ = ("copies", "number", "stream")
 
     def __init__(self, stream: Stream, number: int) -> None:
         self.stream, self.number = stream, number
+        self.copies: list[tuple[np.ndarray, Stream, int]] = []
+
+    def writers(self, part: np.ndarray) -> list[tuple[Stream, int]]:
+        """Whom a reader of the part must be behind, beside those who have finished."""
+        if self.copies:
+            self.copies = [copy for copy in self.copies if copy[1].finished < copy[2]]
+        copies = [copy[1:] for copy in self.copies if np.may_share_memory(copy[0], part)]
+        return [(self.stream, self.number), *copies]
 
 
 def garbage(dtype: np.dtype) -> Any:
@@ -180,11 +199,13 @@ class FakeArray(np.lib.mixins.NDArrayOperatorsMixin):
         stream = stream or _streams[-1]
         self._host[...] = garbage(self.dtype)
         number = stream.issue(lambda: np.copyto(self._host, host))
-        self._memory.stream, self._memory.number = stream, number
+        self._memory.copies.append((self._host, stream, number))
 
     # ---- computing
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *args: Any, **kwargs: Any) -> Any:
-        return _compute(getattr(ufunc, method), args, kwargs, method == "at", ufunc.__name__)
+        if method == "at":
+            return _Ufunc(ufunc).at(*args)
+        return _compute(getattr(ufunc, method), args, kwargs, name=ufunc.__name__)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function.__name__ not in OFFERED | {"sliding_window_view", "as_strided"}:
@@ -195,10 +216,13 @@ class FakeArray(np.lib.mixins.NDArrayOperatorsMixin):
         return _compute(function, args, kwargs)
 
     def __getitem__(self, index: Any) -> "FakeArray":
-        return _compute(np.ndarray.__getitem__, (self, _no_lists(index)), {})
+        return _compute(lambda x, index: x[_wrapped(index, x.shape)], (self, _no_lists(index)), {})
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        _compute(np.ndarray.__setitem__, (self, _no_lists(index), value), {}, writes_first=True)
+        def write(x: np.ndarray, index: Any, value: Any) -> None:
+            x[_wrapped(index, x.shape)] = value
+
+        _compute(write, (self, _no_lists(index), value), {}, writes_first=True)
 
     def __len__(self) -> int:
         return len(self._host)
@@ -235,12 +259,30 @@ def _no_lists(index: Any) -> Any:
     return index
 
 
+def _wrapped(index: Any, shape: tuple[int, ...]) -> Any:
+    """Integer arrays in an index modulo the length of their dim, as CuPy has it; but not a race's garbage."""
+    parts = index if isinstance(index, tuple) else (index,)
+    used = [0 if p is None or p is Ellipsis else p.ndim if _is_mask(p) else 1 for p in parts]
+    dim, found = 0, []
+    for part, dims in zip(parts, used, strict=True):
+        if isinstance(part, np.ndarray) and part.dtype.kind in "iu" and shape[dim]:
+            part = np.where(part == garbage(part.dtype), part, part % shape[dim]) if part.size else part
+        dim += len(shape) - sum(used) if part is Ellipsis else dims
+        found.append(part)
+    return tuple(found) if isinstance(index, tuple) else found[0]
+
+
+def _is_mask(part: Any) -> bool:
+    return isinstance(part, np.ndarray) and part.dtype.kind == "b"
+
+
 def _read(x: FakeArray, stream: Stream) -> np.ndarray:
     """x's values as `stream` may see them: garbage where no order with the writer holds."""
-    writer, number = x._memory.stream, x._memory.number
-    if not stream.is_behind(writer, number):
+    writers = x._memory.writers(x._host)
+    if not all(stream.is_behind(writer, number) for writer, number in writers):
         return np.full(x.shape, garbage(x.dtype), x.dtype)
-    writer.run_copies(number)
+    for writer, number in writers:
+        writer.run_copies(number)
     return x._host
 
 
@@ -275,7 +317,8 @@ def _compute(
         seen = _read(x, stream)
         if seen is not x._host:
             x._host[...] = seen
-    result = function(*map(inside, args), **{key: inside(value) for key, value in kwargs.items()})
+    with np.errstate(all="ignore"):  # a GPU divides by 0 and says nothing
+        result = function(*map(inside, args), **{key: inside(value) for key, value in kwargs.items()})
     for x in written:
         x._memory.stream, x._memory.number = stream, stream.issue()
     device = _wrap(result, known)
@@ -311,7 +354,10 @@ class _Ufunc:
         return _compute(self._ufunc, args, kwargs)
 
     def at(self, target: FakeArray, *args: Any) -> None:
-        _compute(self._ufunc.at, (target, *args), {}, writes_first=True)
+        def write(x: np.ndarray, index: Any, *values: Any) -> None:
+            self._ufunc.at(x, _wrapped(index, x.shape), *values)
+
+        _compute(write, (target, *args), {}, writes_first=True, name=self.__name__)
 
     def reduce(self, x: FakeArray, **kwargs: Any) -> Any:
         return _compute(self._ufunc.reduce, (x,), kwargs)

@@ -9,6 +9,9 @@ The order that makes a copy safe:
                  copy's event, and only then may MPI read the buffer
   to the device  the computing stream waits for the copy's event before it reads; the buffer
                  goes back to its class only when the copy is done
+
+Each way has a stream of its own, since a bus carries both at once. `to_host` and `to_device` wait;
+`start_to_host` and `start_back` let the host do something else beside the copy.
 """
 
 from typing import Any
@@ -16,17 +19,19 @@ from typing import Any
 import numpy as np
 
 from mpipar.arrays.backend import BACKEND, xp
+from mpipar.arrays.deferred import look_at_checks
 
 SMALLEST = 4096  # bytes; the smallest size class
 
 
 class Staging:
-    """Pinned buffers and the copy stream of one rank."""
+    """Pinned buffers and the copy streams of one rank."""
 
     def __init__(self) -> None:
         self._free: dict[int, list[np.ndarray]] = {}
         self._lent: dict[int, np.ndarray] = {}  # id of what was lent -> the buffer behind it
-        self._stream: Any = None
+        self._leaving: list[tuple[Any, np.ndarray]] = []  # (event, what was lent) of copies to the device
+        self._streams: dict[str, Any] = {}
 
     def lend(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """A pinned host array of that shape; give its memory back with `give_back`."""
@@ -45,28 +50,51 @@ class Staging:
         self._free[buffer.nbytes].append(buffer)
 
     def to_host(self, x: Any) -> np.ndarray:
-        """A pinned array that holds x now.   cost: x.nbytes over the bus, one wait."""
-        host = self.lend(x.shape, x.dtype)
-        stream = self._copy_stream()
-        stream.wait_event(xp.cuda.get_current_stream().record())
-        x.get(stream=stream, out=host, blocking=False)
-        stream.record().synchronize()
+        """A pinned array that holds x now.   cost: x.nbytes over the bus, one wait"""
+        host, copied = self.start_to_host(x)
+        self.wait_for(copied)
         return host
 
     def to_device(self, host: np.ndarray, out: Any) -> None:
         """Copy a pinned array into the device array `out`; returns when `host` may be reused."""
-        stream = self._copy_stream()
-        current = xp.cuda.get_current_stream()
-        stream.wait_event(current.record())  # whoever still reads out's old values comes first
+        stream = self._stream("to device")
+        # whoever still reads out's old values comes first
+        stream.wait_event(xp.cuda.get_current_stream().record())
+        self._start_to_device(host, out).synchronize()
+
+    def start_to_host(self, x: Any) -> tuple[np.ndarray, Any]:
+        """A pinned array that will hold x, and the event to `wait_for` before anybody reads it."""
+        host, stream = self.lend(x.shape, x.dtype), self._stream("to host")
+        stream.wait_event(xp.cuda.get_current_stream().record())
+        x.get(stream=stream, out=host, blocking=False)
+        return host, stream.record()
+
+    def wait_for(self, copied: Any) -> None:
+        """Until a copy to the host is done.   errors: of a check that the device was asked for before"""
+        copied.synchronize()
+        look_at_checks()
+
+    def start_back(self, host: np.ndarray, x: Any) -> None:
+        """Let x, whose values came by `start_to_host` and were not used since, hold `host`'s.
+
+        host is given back when it has been copied: here, by the next call.
+        """
+        for copied, left in self._leaving:
+            copied.synchronize()
+            self.give_back(left)
+        self._leaving = [(self._start_to_device(host, x), host)]
+
+    def _start_to_device(self, host: np.ndarray, out: Any) -> Any:
+        stream = self._stream("to device")
         out.set(host, stream=stream)
         copied = stream.record()
-        current.wait_event(copied)
-        copied.synchronize()
+        xp.cuda.get_current_stream().wait_event(copied)
+        return copied
 
-    def _copy_stream(self) -> Any:
-        if self._stream is None:
-            self._stream = xp.cuda.Stream(non_blocking=True)
-        return self._stream
+    def _stream(self, way: str) -> Any:
+        if way not in self._streams:
+            self._streams[way] = xp.cuda.Stream(non_blocking=True)
+        return self._streams[way]
 
 
 def size_class(nbytes: int) -> int:

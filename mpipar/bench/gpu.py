@@ -2,11 +2,13 @@
 
 A workload on one rank is compared with PyTorch, once with TF32 products on both sides and once without:
 the programs take turns, and first their losses have to agree, else the row is void. The workload on
-several ranks shares the GPU and sends its gradients through pinned host memory; what part of the step
-is copies is read from the trace, without and with messages during backward ("overlap").
+several ranks shares the GPU and sends its gradients through pinned host memory: hop by hop ("ring") or
+in pieces whose copies run beside messages ("staged"), after backward or during it ("overlap"). In what
+part of the step the rank was held up by copies is read from the trace.
 
 On `fake`, which stands for a GPU and computes on the host, times mean nothing. What counts there are the
-copies and the waits of the host for the device: inside a step of one rank there is to be none.
+copies and the waits of the host for the device: inside a step of one rank there is to be none (in a
+dozen steps that nobody waits for there may be one, for the checks put off in arrays/deferred.py).
 """
 
 import statistics
@@ -35,15 +37,22 @@ USUAL = {"cupy": "mlp,small,gpt,large", "fake": "small"}
 TARGET = 0.9  # PyTorch's time over ours
 AGREE = {False: 1e-4, True: 1e-2}  # how far losses may differ, without and with TF32
 WARM = 3  # steps before any is counted
+ALONE = ("", "")
+SHARING = {  # the sums of several ranks -> (strategy, algorithm) of DataParallel
+    "ring": ("bucketed", "ring"),
+    "staged": ("bucketed", "staged_ring"),
+    "overlap ring": ("overlap", "ring"),
+    "overlap staged": ("overlap", "staged_ring"),
+}
 
 
 def measure(
     names: Sequence[str], ranks: Sequence[int] = (1, 2, 4), steps: int = 10, pairs: int = 7
 ) -> dict[str, Any]:
-    """A row for each workload, number of ranks and TF32 or strategy.
+    """A row for each workload, number of ranks and TF32 or way to sum.
 
     returns: {"backend", "device", "steps", "peer": "torch 2.13.0" or None, "rows": [{"workload", "ranks",
-        "strategy", "tf32", "ours": s, "counts", "copies", …}, …]}: of a step, see gpu_ours.turn
+        "sums", "tf32", "ours": s, "counts", "copies", "share", …}, …]}: of a step, see gpu_ours.turn
     errors: BackendError without a GPU, unless the backend is fake; OptionError; LaunchError
     """
     if BACKEND == "numpy":
@@ -60,9 +69,9 @@ def measure(
 
 
 def _cases(name: str, ranks: Sequence[int]) -> list[tuple[str, int, str, bool]]:
-    """(workload, ranks, strategy, TF32)"""
+    """(workload, ranks, sums, TF32)"""
     alone = [(name, 1, "", tf32) for tf32 in ((True, False) if BACKEND == "cupy" else (False,))]
-    several = [(name, p, strategy, False) for p in ranks if p > 1 for strategy in ("bucketed", "overlap")]
+    several = [(name, p, sums, False) for p in ranks if p > 1 for sums in SHARING]
     return [*(alone if 1 in ranks else []), *several]
 
 
@@ -76,7 +85,7 @@ def _peer_on_gpu() -> str | None:
 
 
 def _row(
-    name: str, ranks: int, strategy: str, tf32: bool, steps: int, pairs: int, with_peer: bool
+    name: str, ranks: int, sums: str, tf32: bool, steps: int, pairs: int, with_peer: bool
 ) -> dict[str, Any]:
     from mpipar.bench.step_ours import build
 
@@ -84,18 +93,18 @@ def _row(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         weights = str(folder / "weights.npz")
         np.savez(weights, **build(WORKLOADS[name]).state_dict())
-        programs = {"ours": stack.enter_context(closing(_ours(name, ranks, strategy, tf32, weights, folder)))}
+        programs = {"ours": stack.enter_context(closing(_ours(name, ranks, sums, tf32, weights, folder)))}
         if with_peer and ranks == 1:
             program = [sys.executable, "-m", "mpipar.bench.gpu_torch", name, weights, str(int(tf32))]
             programs["peer"] = stack.enter_context(closing(Program("torch", 1, [program], {})))
         first = {who: program.turn(steps=WARM) for who, program in programs.items()}
         turns = [{who: p.turn(steps=steps)[0] for who, p in programs.items()} for _ in range(pairs)]
-    row = {"workload": name, "ranks": ranks, "strategy": strategy, "tf32": tf32, **summary(turns)}
+    row = {"workload": name, "ranks": ranks, "sums": sums, "tf32": tf32, **summary(turns)}
     return row | (_agreement(first, tf32) if "peer" in first else {})
 
 
-def _ours(name: str, ranks: int, strategy: str, tf32: bool, weights: str, folder: Path) -> Program:
-    program = ["-m", "mpipar.bench.gpu_ours", name, str(ranks), weights, strategy]
+def _ours(name: str, ranks: int, sums: str, tf32: bool, weights: str, folder: Path) -> Program:
+    program = ["-m", "mpipar.bench.gpu_ours", name, str(ranks), weights, *SHARING.get(sums, ALONE)]
     launcher = find_launcher()
     command = [sys.executable, *program] if ranks == 1 else launcher.command(ranks, program)
     trace = "0" if ranks == 1 else str(folder / "trace")
@@ -129,7 +138,7 @@ def _agreement(first: dict[str, list[dict]], tf32: bool) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> Table:
-    """A row a workload, number of ranks and TF32 or strategy."""
+    """A row a workload, number of ranks and TF32 or way to sum."""
     title = f"Training steps on {result['device']}; peer: {result['peer'] or 'none'}"
     shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     shown.collapse_padding = True
@@ -139,13 +148,18 @@ def table(result: dict[str, Any]) -> Table:
     for column in _columns(on_fake):
         shown.add_column(column, justify="right", no_wrap=True)
     for row in result["rows"]:
-        kind = row["strategy"] or ("TF32" if row["tf32"] else "float32")
+        kind = row["sums"] or ("TF32" if row["tf32"] else "float32")
         cells = _counted(row) if on_fake else _timed(row)
         shown.add_row(row["workload"], kind, str(row["ranks"]), *cells)
     if on_fake:
-        shown.caption = "counts of one step; times on a GPU are open: fake computes on the host"
+        shown.caption = (
+            "counts of one step; times on a GPU are open: fake computes on the host. staged: two waits a\n"
+            "piece, but for the first piece's each is for a copy started before the sum of another"
+        )
     elif result["peer"] is None:
         shown.caption = f"without a peer; to get it: {PEER.split()[0]} for CUDA"
+    else:
+        shown.caption = "void: losses of the first steps are too far apart; copying: held up by copies"
     shown.caption_justify = "left"
     return shown
 
@@ -173,6 +187,6 @@ def _timed(row: dict[str, Any]) -> list[str]:
         return [readable_time(row["ours"]), "-", "-", "", *staged, ""]
     times = [readable_time(row["ours"]), readable_time(row["peer"])]
     if row["void"]:
-        return [*times, "void", f"losses {row['apart']:.0e} apart", *staged, "no"]
+        return [*times, "void", f"{row['apart']:.0e} apart", *staged, "no"]
     pairs = f"{row['least']:.2f} – {row['most']:.2f}"
     return [*times, f"{row['ratio']:.2f}", pairs, *staged, "yes" if row["ratio"] >= row["target"] else "no"]

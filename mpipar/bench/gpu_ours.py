@@ -1,5 +1,5 @@
 """The program of `mpipar bench gpu` that trains with mpipar.   arguments: workload, ranks, weights,
-strategy, port
+strategy, algorithm, port
 
 With several ranks MPIPAR_TRACE names a folder: what was copied beside the messages is read from there.
 """
@@ -19,19 +19,19 @@ from mpipar.trace import read
 
 
 class Strategy(Training):
-    """Training with one of the strategies of DataParallel."""
+    """Training with one of the strategies of DataParallel.   algorithm: of its sums"""
 
-    def __init__(self, work: Any, comm: Any, weights: str, strategy: str) -> None:
+    def __init__(self, work: Any, comm: Any, weights: str, strategy: str, algorithm: str) -> None:
         super().__init__(work, comm, weights)
         if comm is not None:
-            self.forward = DataParallel(self.model, comm, strategy)
+            self.forward = DataParallel(self.model, comm, strategy, algorithm=algorithm)
 
 
 def turn(training: Strategy, steps: int, number: int) -> dict[str, Any]:
     """Steps one after the other, and one wait for the GPU at their end.
 
     returns: {"seconds", "losses"}, of a step "counts", where `fake` counts, and "copies": {"number",
-        "bytes", "seconds"} beside messages
+        "bytes", "seconds" in which they held up the rank} beside messages
     """
     comm = training.comm
     synchronize()
@@ -68,9 +68,9 @@ def _copies(comm: Any, number: int, steps: int) -> dict[str, float]:
 
 
 def main() -> None:
-    name, ranks, weights, strategy, port = sys.argv[1:6]
+    name, ranks, weights, strategy, algorithm, port = sys.argv[1:7]
     comm = world() if int(ranks) > 1 else None
-    training, done = Strategy(WORKLOADS[name], comm, weights, strategy), 0
+    training, done = Strategy(WORKLOADS[name], comm, weights, strategy, algorithm), 0
 
     def reply(request: dict[str, Any]) -> dict[str, Any]:
         nonlocal done

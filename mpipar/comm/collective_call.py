@@ -3,6 +3,7 @@
 import sys
 from typing import Any
 
+from mpipar.arrays import look_at_checks, on_device
 from mpipar.comm.wire import CARRIED
 from mpipar.trace import Event, call_site
 
@@ -17,6 +18,8 @@ class CollectiveCall:
         self, comm: Any, operation: str, x: Any, algorithm: str, op: str = "", root: int = -1,
         given: Any = ...,
     ) -> None:  # fmt: skip
+        if on_device(x):
+            look_at_checks()  # before any message: ranks with the same wrong id all raise, and none waits
         self._comm, self._recorder, self._checked = comm, comm._recorder, comm._checked
         if self._recorder is not None or self._checked is not None:
             self._what = (operation, x, algorithm, op, root)

@@ -351,7 +351,7 @@ class Communicator(Messages):
 
     def _choose(self, operation: str, algorithm: str, x: Any) -> str:
         sizes = (x.size, x.dtype.itemsize, self.size, self.network)
-        chosen = collectives.choose(operation, algorithm, *sizes, self._unseen)
+        chosen = collectives.choose(operation, algorithm, *sizes, self._unseen, self._wire.stages(x))
         self._stands_for = ""
         if chosen == "native" and not self._transport.has_native:
             chosen = collectives.choose(operation, "auto", *sizes)

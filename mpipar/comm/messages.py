@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from mpipar.arrays import empty_like, overlap
+from mpipar.arrays import empty_like, on_device, overlap
 from mpipar.comm.group import GroupTransport, TagsApart
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Pending, Status, Transport
-from mpipar.comm.wire import CARRIED, Wire, can_travel, check_array
+from mpipar.comm.wire import CARRIED, AtHome, OnHost, Wire, can_travel, check_array
 from mpipar.errors import MessageError
 from mpipar.trace import Event, Recorder, call_site
 
@@ -24,7 +24,7 @@ class Messages:
     """
 
     # of the collective that messages belong to, see Hops
-    _stage = phase = ""
+    stage = phase = ""
     parent = -1
 
     def __init__(self, transport: Transport, recorder: Recorder | None, name: str) -> None:
@@ -130,7 +130,7 @@ class Messages:
         recorder = self._recorder
         event = Event(
             seq, op, start, end, self.name, self._world_ranks[peer], tag, x.nbytes, CARRIED[x.dtype], x.shape,
-            "", "", self._stage + self.phase, self.parent, recorder.step, recorder.micro, site,
+            "", "", self.stage + self.phase, self.parent, recorder.step, recorder.micro, site,
             recorder.scope_path, values,
         )  # fmt: skip
         recorder.add(event)
@@ -240,7 +240,7 @@ def record_wait(comm: Messages, seq: int, start: int, parent: int, site: str = "
 class Hops(Messages):
     """The messages inside a collective, apart from the user's own: what an algorithm is given.
 
-    phase: set by the algorithm to name its part;   parent: seq of the collective
+    phase: set by the algorithm to name its part, stage: to go before it;   parent: seq of the collective
     nodes: which node each rank is on;   kept: what an algorithm keeps from one call to the next
     """
 
@@ -248,7 +248,7 @@ class Hops(Messages):
         self, transport: Transport, recorder: Recorder | None, name: str, nodes: list[int], stage: str = ""
     ) -> None:
         super().__init__(transport, recorder, name)
-        self.nodes, self._stage = nodes, stage
+        self.nodes, self.stage = nodes, stage
         self.until = transport.until if recorder is None else None  # a trace shows messages
         self.kept: dict[str, Any] = {}
         self._groups: dict[tuple, Hops] = {}
@@ -276,6 +276,10 @@ class Hops(Messages):
             to[...] = x
         else:
             self._wire.recorded(what, np.copyto, to, x)
+
+    def on_host(self, x: Any) -> OnHost | AtHome:
+        """x's values on the host, and their way back; where x is on a device the copy is started."""
+        return OnHost(self._wire, x) if on_device(x) else AtHome(x)
 
     def counted(self, add: Any) -> Any:
         """add(mine, theirs), whose time is counted where the clock is modelled."""

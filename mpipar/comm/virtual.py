@@ -15,6 +15,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from mpipar.arrays import checks_apart
 from mpipar.comm.checked import CheckedTransport
 from mpipar.comm.communicator import Communicator
 from mpipar.comm.deadlock import deadlock_error
@@ -79,6 +80,16 @@ def topology_of(network: Topology | Network | str | Path | None) -> Topology:
     return load_topology(network)
 
 
+def _with_its_checks(body: Callable[[int], Any]) -> Callable[[int], Any]:
+    """The same, and what it put off checking on a device is found where the rank ends."""
+
+    def whole(rank: int) -> Any:
+        with checks_apart():
+            return body(rank)
+
+    return whole
+
+
 class Job:
     """The worlds and the trace of one simulation."""
 
@@ -101,7 +112,7 @@ class Job:
         """body(rank) on every rank.   returns: their results;   errors: as `run` above"""
         try:
             with virtual_job(), threadpool_limits(settings().blas_threads):
-                results = self.scheduler.run(body, self._prepare)
+                results = self.scheduler.run(_with_its_checks(body), self._prepare)
             self._last_words()
             return results
         except Exception as error:

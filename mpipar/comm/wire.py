@@ -23,6 +23,10 @@ class Wire:
         self._transport, self._recorder = transport, recorder
         self._staging = Staging()
 
+    def stages(self, x: Any) -> bool:
+        """Whether x travels through pinned memory."""
+        return on_device(x) and not self._transport.reads_device
+
     def outgoing(self, x: Any) -> Any:
         """x as the transport takes it; hand the result to `done` after the message."""
         if type(x) is np.ndarray and x.flags.c_contiguous:
@@ -88,6 +92,50 @@ class Wire:
         )  # fmt: skip
         recorder.add(event)
         return result
+
+
+class OnHost:
+    """A device array's values on the host, on their way there from the start on: `wait` for them.
+
+    In the trace a started copy lasts as long as it holds up the rank, which is less than it takes.
+    """
+
+    def __init__(self, wire: Wire, x: Any) -> None:
+        self._wire, self._x, self._has_come = wire, x, False
+        self._host, self._copied = wire._staging.start_to_host(x)
+
+    def test(self) -> bool:
+        """Whether they have come; never blocks."""
+        return self._copied.done
+
+    def wait(self) -> np.ndarray:
+        """The values, on the host."""
+        if not self._has_come:
+            wait = self._wire._staging.wait_for
+            self._wire.recorded("device to host, started", wait, self._copied, of=self._x)
+            self._has_come = True
+        return self._host
+
+    def bring_back(self) -> None:
+        """Start to copy what is on the host now to the device; after that it is not on the host any more."""
+        back = self._wire._staging.start_back
+        self._wire.recorded("host to device, started", back, self._host, self._x)
+
+
+class AtHome:
+    """As OnHost, of an array that is on the host: nothing is copied."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self._x = x
+
+    def test(self) -> bool:
+        return True
+
+    def wait(self) -> np.ndarray:
+        return self._x
+
+    def bring_back(self) -> None:
+        pass
 
 
 def can_travel(x: Any) -> bool:

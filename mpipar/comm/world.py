@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from mpipar import failure
-from mpipar.arrays import BACKEND, describe, use_device_of
+from mpipar.arrays import BACKEND, describe, report_checks, use_device_of
 from mpipar.comm.checked import CheckedTransport
 from mpipar.comm.communicator import Communicator
 from mpipar.comm.hub import Hub, Spoke
@@ -107,6 +107,7 @@ def _start(wanted: Settings, trace: str | Path | None, values: bool) -> Communic
     _check_size(top.size, wanted)
     failure.install()
     failure.before_the_end(lambda: end_job(mpi, top.size))
+    failure.before_the_end(report_checks)
     atexit.register(lambda: failure.failed_exit() and failure.end_now())  # or MPI waits for all
     _check_agreement(top, wanted, trace)
     threadpool_limits(wanted.blas_threads)

@@ -42,7 +42,7 @@ class DataParallel:
 
     strategy: naive, flat, bucketed or overlap, see buckets.py
     bucket_bytes: the least size of a bucket
-    algorithm: of the allreduce; with overlap only the ring can be started
+    algorithm: of the allreduce; with overlap ring or staged_ring, which alone can be started
     unused: what a parameter without a gradient is: an "error", or "zero" (on this rank; with overlap
         its bucket and those behind it leave only after backward)
     errors: LayoutError where the ranks built different models, the model has no parameters, or one got

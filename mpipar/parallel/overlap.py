@@ -15,7 +15,8 @@ all rings under way are driven a step. And all ranks start the rings in one orde
 for bucket k-1 even if its own gradients are complete, because backward may hear of parameters in
 another order than they were registered.
 
-Messages, bytes and sums are those of `bucketed` with the ring, so the results are bitwise equal.
+Messages, bytes and sums are those of `bucketed` with the ring, so the results are bitwise equal. With the
+staged ring, for a GPU whose memory MPI cannot read, copies are steps as well, and run beside backward.
 """
 
 from contextlib import contextmanager

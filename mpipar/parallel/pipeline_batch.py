@@ -2,10 +2,13 @@
 
 from typing import Any, NamedTuple
 
-from mpipar.arrays import to_host
-from mpipar.errors import LabelError, OptionError, ShapeError
+import numpy as np
+
+from mpipar.arrays import on_device
+from mpipar.errors import OptionError, ShapeError
 from mpipar.schedule import micro_batch_size
 from mpipar.tensor import Tensor
+from mpipar.tensor.loss import weight_of
 
 IGNORED = -100  # the label of places that count in no loss
 
@@ -52,21 +55,18 @@ class Losses:
                 f"{type(model).__name__} has no criterion; give the pipeline loss=, a function (output, y)"
             )
 
-    def weight(self, labels: list[Any]) -> float:
+    def weight(self, labels: list[Any]) -> Any:
         """What each loss is multiplied by.   labels: of the micro-batches"""
         if self._loss is not None:
             return 1 / len(labels)
-        counted = int(to_host(sum((y != IGNORED).sum() for y in labels)))
-        if not counted:
-            raise LabelError(
-                f"no label of the batch differs from {IGNORED}, so its mean loss is of nothing; skip it"
-            )
-        return 1 / counted
+        none_left = f"no label of the batch differs from {IGNORED}, so its mean loss is of nothing; skip it"
+        counted = sum((y != IGNORED).sum() for y in labels)
+        return weight_of("the loss", counted, np.float64, none_left)
 
     def mean(self, output: Tensor, y: Any) -> Tensor:
         """The loss of all samples of y at once."""
         return self._loss(output, y) if self._loss is not None else self._criterion(output, y)
 
-    def __call__(self, output: Tensor, y: Any, weight: float) -> Tensor:
+    def __call__(self, output: Tensor, y: Any, weight: Any) -> Tensor:
         loss = self._loss(output, y) if self._loss is not None else self._criterion(output, y, "sum")
-        return loss * weight
+        return loss * (weight.astype(loss.dtype) if on_device(weight) else weight)

@@ -51,9 +51,9 @@ def vocabulary_cross_entropy(
     errors: as tensor.cross_entropy
     """
     op = "vocabulary_cross_entropy"
-    labels, _, weight = check_labels(op, logits, labels, reduction, ignore_index, comm.size)
-    words, target = logits.shape[-1], labels.reshape(-1)
-    kept = xp.ones(target.shape, bool) if ignore_index is None else target != ignore_index
+    target, kept, weight = check_labels(op, logits, labels, reduction, ignore_index, comm.size)
+    words = logits.shape[-1]
+    kept = xp.ones(target.shape, bool) if kept is None else kept
     local, here = _local(target, comm.rank * words, words)
     rows = xp.arange(target.size)
     p = logits.data.reshape(target.size, words)

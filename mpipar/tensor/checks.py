@@ -4,13 +4,19 @@ Each check raises an error that names the operation, the values and a remedy.
 """
 
 import operator
-from typing import Any
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpipar.arrays import on_device, to_host, xp
+from mpipar.arrays import check_later, on_device, xp
 from mpipar.errors import BackendError, DTypeError, LabelError, ShapeError
 from mpipar.tensor.engine import Tensor
+from mpipar.trace import call_site
+
+PACKAGE = str(Path(__file__).parents[1])
 
 
 def check_tensors(op: str, *operands: Any, kinds: str = "f") -> None:
@@ -82,37 +88,83 @@ def check_shape(op: str, shape: Any) -> tuple[int, ...]:
 
 def check_ids(
     op: str, what: str, ids: Any, low: int, high: int, things: str, ignore: int | None = None
-) -> int:
-    """Every id is in low … high-1, or is `ignore`.   returns: how many are not ignored.
+) -> Any:
+    """Every id is in low … high-1, or is `ignore`.
 
     things: what the ids count, for the error
-    cost: the least and the greatest come to the host in one copy, which waits for the device, and
-    two more where ids are ignored; CuPy itself would wrap a wrong id round and compute on in silence
+    returns: where ids are not `ignore`, an array of bool; None where it is known that none is
+    cost: on a device two or three passes over the ids and no wait: the error comes late there
     errors: DTypeError for ids that are not integers; LabelError with the first wrong id
     """
     if ids.dtype.kind not in "iu":
         raise DTypeError(f"{op}: {what}s have dtype {ids.dtype}; cast them to an integer dtype")
     if ids.size == 0:
-        return 0
-    count = ids.size
-    least, greatest = _extremes(ids)
-    if ignore is not None and least <= ignore <= greatest:
-        kept = ids != ignore
-        count = int(to_host(kept.sum()))
-        ids = xp.where(kept, ids, low)
-        least, greatest = _extremes(ids)
-    if least >= low and greatest < high:
-        return count
-    host = to_host(ids)
-    position = tuple(map(int, np.argwhere((host < low) | (host >= high))[0]))
-    raise LabelError(
-        f"{op}: {what} {host[position]} at position {position} is outside {low} … {high - 1}, "
-        f"for there are {high} {things}; correct the {what}s, or make more {things}"
-    )
+        return None
+    rule = _Rule(op, what, low, high, things, ignore)
+    return _check_ids_later(rule, ids) if on_device(ids) else _check_ids_now(rule, ids)
 
 
-def _extremes(ids: Any) -> tuple[int, int]:
-    least, greatest = ids.min(), ids.max()
-    if on_device(ids):
-        least, greatest = to_host(xp.stack([least, greatest]))
-    return least, greatest
+class _Rule(NamedTuple):
+    """What ids may be: the arguments of check_ids."""
+
+    op: str
+    what: str
+    low: int
+    high: int
+    things: str
+    ignore: int | None
+
+    def broken_by(self, host: np.ndarray) -> str:
+        wrong = (host < self.low) | (host >= self.high)
+        if self.ignore is not None:
+            wrong &= host != self.ignore
+        places = np.argwhere(wrong)
+        found = f"some {self.what}s, written over since, were"
+        if len(places):
+            position = tuple(map(int, places[0]))
+            found = f"{self.what} {host[position]} at position {position} is"
+        return (
+            f"{self.op}: {found} outside {self.low} … {self.high - 1}, for there are {self.high} "
+            f"{self.things}; correct the {self.what}s, or make more {self.things}"
+        )
+
+
+def _check_ids_now(rule: _Rule, ids: np.ndarray) -> np.ndarray | None:
+    least, greatest, kept = ids.min(), ids.max(), None
+    if rule.ignore is not None and least <= rule.ignore <= greatest:
+        kept = ids != rule.ignore
+        others = np.where(kept, ids, rule.low)
+        least, greatest = others.min(), others.max()
+    if least < rule.low or greatest >= rule.high:
+        raise LabelError(rule.broken_by(ids))
+    return kept
+
+
+def _check_ids_later(rule: _Rule, ids: Any) -> Any:
+    places = ids.astype(xp.int64, copy=False)
+    places = places - rule.low if rule.low else places
+    wrong = places.view(xp.uint64) >= rule.high - rule.low  # as if negative numbers were the largest
+    kept, limits = None, np.iinfo(ids.dtype)
+    if rule.ignore is not None and limits.min <= rule.ignore <= limits.max:
+        kept = ids != rule.ignore
+        wrong &= kept
+    raise_later(rule.op, wrong.any(), ids, rule.broken_by)
+    return kept
+
+
+def raise_later(op: str, wrong: Any, values: Any, told: Callable[[np.ndarray], str]) -> None:
+    """LabelError(told(values on the host)), late, if `wrong` is true: a device array () of bool."""
+    site = _users_line()
+
+    def judge(host: np.ndarray) -> None:
+        raise LabelError(f"{told(host)} (found late, as on every GPU: {op} was called at {site})")
+
+    check_later(wrong, values, judge)
+
+
+def _users_line() -> str:
+    """The line outside of mpipar that led here."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    return call_site(frame)

@@ -15,7 +15,7 @@ def index(x: Tensor, key: Any) -> Tensor:
 
     key: ints, slices, None, `...`, and integer arrays or Tensors, with NumPy's meaning; a view
       of x where there are no arrays
-    cost: backward writes all of x once; each integer array is checked, which waits for the device
+    cost: backward writes all of x once
     errors: ShapeError for an index outside x; DTypeError for masks (their result's shape depends
       on values; use where) and lists (copied to a device in silence)
     """

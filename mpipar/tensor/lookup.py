@@ -12,10 +12,9 @@ def embedding(ids: Any, weight: Tensor) -> Tensor:
     """y[…,:] = w[ids[…],:];   dw[i,:] = Σ dy[…,:] over the places where ids is i.
 
     shapes: ids (…,) integers in an array or Tensor, weight (rows, width) -> (…, width)
-    cost: backward writes all of dw once. The range of the ids is checked, which waits for the
-      device: their least and greatest come to the host in one copy, for a GPU would read
-      another row in silence
-    errors: LabelError for the first id out of range; ShapeError, DTypeError
+    cost: backward writes all of dw once
+    errors: LabelError for the first id out of range (on a GPU, which by itself would read another
+      row in silence, it comes late, see arrays/deferred.py); ShapeError, DTypeError
     """
     check_tensors("embedding", weight)
     ids = constant("embedding", "ids", ids)

@@ -5,11 +5,11 @@ reduction: "mean" over what was predicted, or "sum", which micro-batches and ran
 
 from typing import Any
 
-from mpipar.arrays import kernel_on_device, xp
+from mpipar.arrays import kernel_on_device, on_device, xp
 from mpipar.errors import LabelError, OptionError, ShapeError
 from mpipar.tensor import kernels
 from mpipar.tensor.broadcast import operands
-from mpipar.tensor.checks import check_ids, check_tensors, constant
+from mpipar.tensor.checks import check_ids, check_tensors, constant, raise_later
 from mpipar.tensor.engine import Tensor
 
 
@@ -20,15 +20,13 @@ def cross_entropy(
 
     r runs over the rows whose label t is not ignore_index; n is their number, or 1 for "sum".
     shapes: logits (…, classes), labels (…,) integers in an array or Tensor -> L ()
-    cost: a few passes over the logits, one copy of them kept; the labels' range is checked,
-      which waits for the device once
-    errors: LabelError for the first label out of range, or when nothing is left to average;
+    cost: a few passes over the logits, one copy of them kept
+    errors: LabelError for the first label out of range, or when nothing is left to average (on a
+      device both come late, see arrays/deferred.py; the mean of nothing is nan until then);
       ShapeError, DTypeError, OptionError
     """
-    labels, count, weight = check_labels("cross_entropy", logits, labels, reduction, ignore_index)
-    target = labels.reshape(-1)
-    kept = target != ignore_index if count < labels.size else None
-    p, losses = _cross_entropy(logits.data.reshape(labels.size, logits.shape[-1]), target, kept)
+    target, kept, weight = check_labels("cross_entropy", logits, labels, reduction, ignore_index)
+    p, losses = _cross_entropy(logits.data.reshape(target.size, logits.shape[-1]), target, kept)
 
     def vjp(dy):
         return (_cross_entropy_backward(p, target, kept, dy * weight).reshape(logits.shape),)
@@ -87,8 +85,8 @@ def check_reduction(op: str, reduction: str) -> bool:
 
 def check_labels(
     op: str, logits: Tensor, labels: Any, reduction: str, ignore_index: int | None, ranks: int = 1
-) -> tuple[Any, int, float]:
-    """The labels' array, how many are not ignored, and what each of them counts in the loss.
+) -> tuple[Any, Any, Any]:
+    """The labels in one dim, which of them count (None for all), and what each of these counts in the loss.
 
     ranks: how many share the last dim of the logits, in equal parts
     errors: as cross_entropy
@@ -101,12 +99,25 @@ def check_labels(
             "labels have the logits' shape without the last dim, the classes"
         )
     classes = logits.shape[-1] * ranks
-    count = check_ids(op, "label", labels, 0, classes, "classes", ignore=ignore_index)
-    if not check_reduction(op, reduction):
-        return labels, count, 1.0
-    if count == 0:
-        raise LabelError(
+    kept = check_ids(op, "label", labels, 0, classes, "classes", ignore=ignore_index)
+    weight = 1.0
+    if check_reduction(op, reduction):
+        none_left = (
             f"{op}: the mean of no rows: none of {labels.size} labels differs from "
             f'ignore_index {ignore_index}; use reduction="sum"'
         )
-    return labels, count, 1 / count
+        weight = weight_of(op, labels.size if kept is None else kept.sum(), logits.dtype, none_left)
+    return labels.reshape(-1), None if kept is None else kept.reshape(-1), weight
+
+
+def weight_of(op: str, count: Any, dtype: Any, none_left: str) -> Any:
+    """1/count; where a device counted it stays there, an array () of dtype.
+
+    errors: LabelError with none_left where the count is 0, late if it is on a device
+    """
+    if on_device(count):
+        raise_later(op, count == 0, count, lambda _: none_left)
+        return (1 / count).astype(dtype)
+    if count == 0:
+        raise LabelError(none_left)
+    return 1 / int(count)

@@ -49,7 +49,7 @@ class Kind:
     def bandwidth(self) -> float | None:
         """Bytes a second of the busiest rank while it was in the call, so with its waiting.
 
-        None where no bytes were seen, and for what is started, and travels outside its calls.
+        None where no bytes were seen, and for what is started, and moves outside its calls.
         """
         moved = self.bytes if self.is_copy else self.busiest
         known = (
@@ -57,6 +57,7 @@ class Kind:
             and moved
             and self.busiest_nanoseconds
             and self.name.split()[0] not in STARTED | {"isend,"}
+            and not self.name.endswith(", started")
         )
         return moved / self.busiest_nanoseconds * 1e9 if known else None
 

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mpipar.comm.wire import AtHome
+
 
 class Half(NamedTuple):
     """One rank's side of a message.   peer: rank of the communicator;   span: its stretch of the array"""
@@ -69,6 +71,9 @@ class Observer:
 
     def among(self, ranks: list[int], stage: str = "") -> "Observer":
         return Observer(self._world, self._log, self._all_nodes, [self._members[r] for r in ranks])
+
+    def on_host(self, x: Any) -> AtHome:
+        return AtHome(x)
 
     def send(self, x: Any, dest: int, tag: int = 0) -> None:
         self._log.post(True, x, self._members[dest], tag)

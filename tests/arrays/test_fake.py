@@ -147,3 +147,38 @@ def test_integers_show_a_race_too():
     x, host, stream = xp.asarray(np.array([1, 2])), np.zeros(2, np.int64), xp.cuda.Stream()
     x.get(stream=stream, out=host, blocking=False)
     assert host.tolist() == [np.iinfo(np.int64).min] * 2
+
+
+def test_wrong_indices_wrap_round_as_on_a_gpu():
+    x, wrong = device([[1, 2, 3], [4, 5, 6]]), xp.asarray(np.array([2, -3, 7]))
+    assert x[wrong].get().tolist() == [[1, 2, 3], [4, 5, 6], [4, 5, 6]]
+    assert x[..., wrong].get().tolist() == [[3, 1, 2], [6, 4, 5]]
+    assert x[None, :, wrong].shape == (1, 2, 3) and x[:, x[0] > 1].shape == (2, 2)
+    x[xp.asarray(np.array([3])), xp.asarray(np.array([-4]))] = 0
+    xp.add.at(x, xp.asarray(np.array([2, 4])), 10.0)
+    assert x.get().tolist() == [[21, 22, 23], [4, 5, 0]]
+    with pytest.raises(IndexError):  # a race's garbage is no index
+        x[xp.asarray(np.array([np.iinfo(np.int64).min]))]
+
+
+def test_parts_that_several_streams_write_are_told_apart():
+    x, stream = device(range(6)) * 1, xp.cuda.Stream(non_blocking=True)
+    stream.wait_event(xp.cuda.get_current_stream().record())
+    first, both, last = x[:2], x[1:3], x[2:]
+    first.set(np.array([8.0, 9.0]), stream=stream)
+    assert (last + 0).get().tolist() == [2, 3, 4, 5]
+    assert np.isnan((both + 0).get()).all() and np.isnan((x + 0).get()).all()
+    xp.cuda.get_current_stream().wait_event(stream.record())
+    assert (x + 0).get().tolist() == [8, 9, 2, 3, 4, 5]
+
+
+def test_an_event_is_done_at_the_second_look_or_after_a_wait():
+    x, host, stream = device([1, 2]), np.zeros(2), xp.cuda.Stream()
+    stream.wait_event(xp.cuda.get_current_stream().record())
+    x.get(stream=stream, out=host, blocking=False)
+    event = stream.record()
+    assert not event.done and np.isnan(host).all()
+    assert event.done and host.tolist() == [1, 2]
+    event = stream.record()
+    stream.synchronize()
+    assert event.done

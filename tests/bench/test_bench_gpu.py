@@ -1,10 +1,12 @@
 """`mpipar bench gpu` on fake: copies and waits of a step are counted; without a GPU it is one sentence."""
 
 import json
+from io import StringIO
 
 import numpy as np
 import pytest
 from ranks import run_python
+from rich.console import Console
 
 from mpipar.bench import gpu
 from mpipar.nn import MLP
@@ -24,17 +26,19 @@ def test_fake_counts_what_is_staged():
     run = bench("--workload", "tiny", "--ranks", "1,2", "--steps", "3", "--pairs", "1", "--json",
                 MPIPAR_BACKEND="fake")  # fmt: skip
     assert run.returncode == 0, run.stderr
-    alone, bucketed, overlap = json.loads(run.stdout)["rows"]
-    assert (alone["ranks"], alone["copies"]) == (1, None)
-    assert (bucketed["strategy"], overlap["strategy"]) == ("bucketed", "overlap")
+    alone, *sharing = json.loads(run.stdout)["rows"]
+    assert (alone["ranks"], alone["copies"], alone["counts"]) == (1, None, {})
+    assert [row["sums"] for row in sharing] == ["ring", "staged", "overlap ring", "overlap staged"]
     gradient = sum(p.data.size for p in MLP([6, 8, 3], seed=0).parameters()) * 4
-    # one exchange of whole gradients: out of the device and back
-    assert bucketed["copies"]["number"] == 2 and bucketed["copies"]["bytes"] == 2 * gradient
-    # the ring in steps sends and receives each half twice
-    assert overlap["copies"]["number"] == 4 and overlap["copies"]["bytes"] == 2 * gradient
-    more = bucketed["counts"]["device to host"] - alone["counts"].get("device to host", 0)
-    assert (more, bucketed["counts"]["host to device"]) == (1, 1)
-    assert 0 < bucketed["share"] < 1
+    for row in sharing:
+        # the ring sends and receives each half of the gradients twice; staged, they are one piece
+        each_way = 1 if "staged" in row["sums"] else 2
+        assert row["copies"]["number"] == 2 * each_way and row["copies"]["bytes"] == 2 * gradient
+        # and one copy tells of the labels
+        assert row["counts"] == {
+            "host to device": each_way, "device to host": each_way + 1, "wait": 2 * each_way + 1
+        }  # fmt: skip
+        assert 0 < row["share"] < 1
 
 
 def test_a_workload_that_is_not_offered():
@@ -51,7 +55,7 @@ def row(**given):
     return {
         "workload": "mlp",
         "ranks": 1,
-        "strategy": "",
+        "sums": "",
         "tf32": True,
         "copies": None,
         "counts": {},
@@ -66,6 +70,24 @@ def row(**given):
 def test_a_step_without_waits_meets_its_target(counts, met):
     shown = gpu.table({"backend": "fake", "device": "fake", "peer": None, "rows": [row(counts=counts)]})
     assert list(shown.columns[-1].cells) == [met]
+
+
+def test_the_table_fits():
+    on_gpu = row(
+        ours=0.1234, peer=0.2345, ratio=1.23, least=1.11, most=1.35, target=0.9, void=True, apart=1.0
+    )
+    staged = {"number": 100.5, "bytes": 1e9, "seconds": 1e-3}
+    sharing = [row(ranks=4, sums=sums, ours=0.1, copies=staged, share=0.34) for sums in gpu.SHARING]
+    for backend in ("cupy", "fake"):
+        screen = Console(width=100, file=StringIO())
+        screen.print(
+            gpu.table({"backend": backend, "device": "H", "peer": "torch", "rows": [on_gpu, *sharing]})
+        )
+        lines = screen.file.getvalue().splitlines()
+        assert sum(line.lstrip().startswith("mlp") for line in lines) == 5
+        assert len([line for line in lines if line.strip()]) == 9 + (backend == "fake"), (
+            "a row is broken in two"
+        )
 
 
 @pytest.mark.parametrize(("theirs", "apart", "met"), [(0.9, 0.0, "yes"), (0.89, 0.0, "no"), (2.0, 1.0, "no")])

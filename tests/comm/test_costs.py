@@ -8,6 +8,7 @@ from mpipar.arrays import asarray
 from mpipar.comm.collectives import ALGORITHMS
 from mpipar.comm.collectives.hierarchical import members
 from mpipar.comm.collectives.shared import ROW
+from mpipar.comm.collectives.staged import PIECE
 from mpipar.view.rounds import calls
 
 LONG = 16384 * 2 + 5  # elements; several segments
@@ -46,6 +47,7 @@ def cases(p):
             sizes = sizes if operation == "alltoall" else [0, 1, p + 1, 120 * p]
             sizes = [*sizes, LONG * p] if algorithm in ("chain", "segmented_ring") else sizes
             sizes = [*sizes, ROW + 5] if algorithm.startswith("shared") else sizes
+            sizes = [*sizes, 2 * PIECE + 5] if algorithm == "staged_ring" else sizes
             for n in [0] if operation == "barrier" else sizes:
                 for root in sorted({0, 1 % p, p - 1}) if rooted else [0]:
                     yield operation, algorithm, n, root

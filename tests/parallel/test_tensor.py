@@ -101,7 +101,7 @@ def test_vocabulary_embedding_matches_embedding(world):
     assert_close(mine(asarray(IDS)).data, serial(asarray(IDS)).data)
     assert_same_parameters(mine, serial, world)
     with pytest.raises(LabelError, match=r"id 24 at position \(1,\) is outside 0 … 23"):
-        mine(asarray(np.array([0, 24])))
+        mine(asarray(np.array([0, 24]))).numpy()
 
 
 @ranks(1, 2, 3, 4)
@@ -128,9 +128,9 @@ def test_vocabulary_cross_entropy_names_mistakes(world):
     x, labels = Tensor(asarray(np.zeros((3, 4)))), asarray(np.array([0, 7, 3]))
     vocabulary_cross_entropy(x, labels, world)
     with pytest.raises(LabelError, match="label 8 at position"):
-        vocabulary_cross_entropy(x, labels + 1, world)
+        vocabulary_cross_entropy(x, labels + 1, world).item()
     with pytest.raises(LabelError, match="the mean of no rows"):
-        vocabulary_cross_entropy(x, labels * 0 - 100, world)
+        vocabulary_cross_entropy(x, labels * 0 - 100, world).item()
     with pytest.raises(ShapeError, match=r"logits \(3, 4\) and labels \(2,\)"):
         vocabulary_cross_entropy(x, labels[:2], world)
     with pytest.raises(OptionError, match="reduction='max'"):

@@ -2,25 +2,39 @@
 
 The times follow from the algorithms' own formulas (cost.py) and the network's alpha, beta and
 gamma. For few bytes the number of rounds decides, for many the bytes on the longest chain.
+
+Copies between a GPU and the host are in no formula. Where messages need them, an array that fills a
+piece of the staged ring takes that: no other algorithm copies less, and all wait for each copy.
 """
 
 from functools import lru_cache
 
 from mpipar.comm.collectives.registry import ALGORITHMS
+from mpipar.comm.collectives.staged import PIECE
 from mpipar.comm.network import Network
 from mpipar.errors import OptionError
 
 
 @lru_cache(maxsize=4096)  # on the path of every collective
 def choose(
-    operation: str, algorithm: str, n: int, itemsize: int, p: int, net: Network, unseen: bool = False
+    operation: str,
+    algorithm: str,
+    n: int,
+    itemsize: int,
+    p: int,
+    net: Network,
+    unseen: bool = False,
+    stages: bool = False,
 ) -> str:
     """The name of the algorithm to use; "auto" takes the cheapest of ours.
 
     n: elements of the whole vector, of so many bytes each;   unseen: nobody looks at the messages, so
-    the cheapest one's sums may be made without any.   errors: OptionError for a name that is not offered
+    the cheapest one's sums may be made without any;   stages: the array is on a device, and MPI cannot
+    read it there.   errors: OptionError for a name that is not offered
     """
     offered = ALGORITHMS[operation]
+    if algorithm == "auto" and stages and n >= PIECE and p > 1 and "staged_ring" in offered:
+        return "staged_ring"
     if algorithm == "auto":
         cheapest = next(iter(predict(operation, n, itemsize, p, net)))
         through_memory = f"shared_{cheapest}"

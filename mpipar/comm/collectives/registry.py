@@ -22,6 +22,7 @@ from mpipar.comm.collectives import (
     segmented_ring,
     shared,
     shared_blocks,
+    staged,
     started_ring,
     subtree,
     tree,
@@ -87,6 +88,8 @@ ALGORITHMS: dict[str, dict[str, Algorithm]] = {
         "segmented_ring": Algorithm(
             segmented_ring.segmented_ring_allreduce, segmented_ring.segmented_ring_allreduce_cost
         ),
+        # the model knows no copies; choose.py says when "auto" takes it
+        "staged_ring": Algorithm(staged.staged_ring_allreduce, staged.staged_ring_allreduce_cost, auto=False),
         # the model knows one kind of link, so it cannot see what this one saves
         "hierarchical": Algorithm(
             hierarchical.hierarchical_allreduce, hierarchical.hierarchical_allreduce_cost, auto=False
@@ -99,7 +102,12 @@ ALGORITHMS: dict[str, dict[str, Algorithm]] = {
         "shared_ring": _shared(orders.ring, ring.ring_allreduce),
         "shared_rabenseifner": _shared(orders.rabenseifner, halving.rabenseifner_allreduce),
     },
-    "iallreduce": {"ring": Algorithm(started_ring.ring_allreduce_steps, ring.ring_allreduce_cost)},
+    "iallreduce": {
+        "ring": Algorithm(started_ring.ring_allreduce_steps, ring.ring_allreduce_cost),
+        "staged_ring": Algorithm(
+            staged.staged_ring_allreduce_steps, staged.staged_ring_allreduce_cost, auto=False
+        ),
+    },
     "reduce_scatter": {
         "ring": Algorithm(ring.ring_reduce_scatter, ring.ring_reduce_scatter_cost),
         "recursive_halving": Algorithm(
