@@ -30,6 +30,9 @@ def test_blocks_do_not_change_the_result(queries, scores, causal, monkeypatch):
     module = importlib.import_module("mpipar.tensor.attention")
     monkeypatch.setattr(module, "QUERIES", queries)
     monkeypatch.setattr(module, "SCORES", scores)
+    on_device = importlib.import_module("mpipar.tensor.attention_device")
+    monkeypatch.setattr(on_device, "QUERIES", queries)
+    monkeypatch.setattr(on_device, "SCORES", 8 * scores)
     q, k, v = (draw.standard_normal((2, 3, 8, width)) for width in (4, 4, 5))
     y = to_host(attention(*(Tensor(asarray(x)) for x in (q, k, v)), causal).data)
     for head in np.ndindex(2, 3):
