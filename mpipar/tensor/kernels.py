@@ -65,7 +65,11 @@ log_softmax = Rows(
     each="y = x - top - log_total;",
 )
 log_softmax_backward = Rows(
-    "log_softmax_backward", "T y, T dy", "T dx", row="T total = row_sum(dy);", each="dx = dy - exp(y) * total;"
+    "log_softmax_backward",
+    "T y, T dy",
+    "T dx",
+    row="T total = row_sum(dy);",
+    each="dx = dy - exp(y) * total;",
 )
 
 _cross_entropy = Rows(
