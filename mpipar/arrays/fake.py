@@ -35,7 +35,7 @@ OFFERED = frozenset(
     isinf isnan isnan isscalar ix_ less less_equal linspace log log1p logical_and logical_not
     logical_or matmul max maximum mean min minimum moveaxis multiply nan negative newaxis
     not_equal ones ones_like outer pad pi power prod promote_types ravel reciprocal repeat reshape
-    result_type roll rsqrt sign sin split sqrt square squeeze stack subtract sum swapaxes take
+    result_type roll sign sin split sqrt square squeeze stack subtract sum swapaxes take
     take_along_axis tanh tensordot tile transpose tril triu true_divide uint16 uint32 uint64
     uint8 unique var std where zeros zeros_like array_equal array_split vstack hstack
     put_along_axis remainder broadcast_arrays may_share_memory shares_memory""".split()
