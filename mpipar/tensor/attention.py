@@ -36,10 +36,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False, scale: floa
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     full = lead or (1,)
     a, b, c = (xp.broadcast_to(x.data, (*full, *x.shape[-2:])) for x in (q, k, v))
-    y, kept = _forward(a, b, c, causal, scale)
+    y, kept = attend(a, b, c, causal, scale)
 
     def vjp(dy):
-        found = zip((q, k, v), _backward(dy.reshape(y.shape), *kept), strict=True)
+        found = zip((q, k, v), attend_backward(dy.reshape(y.shape), *kept), strict=True)
         return tuple(
             sum_to(g.reshape(*lead, *g.shape[-2:]), x.shape) if x.requires_grad else None for x, g in found
         )
@@ -48,8 +48,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False, scale: floa
 
 
 @kernel_on_device(attention_device.forward)
-def _forward(q: Any, k: Any, v: Any, causal: bool, scale: float) -> tuple[Any, tuple[Any, ...]]:
-    """y, and what backward needs."""
+def attend(q: Any, k: Any, v: Any, causal: bool, scale: float) -> tuple[Any, tuple[Any, ...]]:
+    """y, and what attend_backward needs, of arrays with equal leading dims."""
     lead, t = q.shape[:-2], q.shape[-2]
     later = _later(min(t, QUERIES), q) if causal else None
     y, sums = _rows(lead, t, v.shape[-1], q), xp.empty((*lead, t, 1), q.dtype)
@@ -65,7 +65,7 @@ def _forward(q: Any, k: Any, v: Any, causal: bool, scale: float) -> tuple[Any, t
 
 
 @kernel_on_device(attention_device.backward)
-def _backward(dy, q, k, v, causal, scale, later, y, sums):
+def attend_backward(dy, q, k, v, causal, scale, later, y, sums):
     """dq, dk, dv."""
     dq, dk, dv = (_rows(x.shape[:-2], *x.shape[-2:], x) for x in (q, k, v))
     dk.fill(0)
