@@ -82,7 +82,7 @@ def source(kernel: Any, types: dict[str, np.dtype], numbers: tuple[bool, ...]) -
     stores = [f"_{p.name}[i * n + j] = {p.name};" for p in wide]
     body += [loop, *element, *(f"{p.type} {p.name};" for p in wide), kernel.each, *stores, "}"]
     body += [f"if (threadIdx.x == 0) _{p.name}[i] = {p.name};" for p in kernel.results if p.kind == "row"]
-    lines = [f"typedef {C_NAMES[dtype.name]} {letter};" for letter, dtype in types.items()]
+    lines = [f"typedef {C_NAMES[types[letter].name]} {letter};" for letter in "TI" if letter in types]
     lines += ["#undef INFINITY", "#define INFINITY __int_as_float(0x7f800000)"]
     lines += [_REDUCE.format(op=op, combined=combined) for op, combined in COMBINED.items()]
     signature = ", ".join(_signature(p, number, p in kernel.results) for p, number in named)

@@ -109,26 +109,27 @@ class Rows:
     _compiled: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, *arguments: Any) -> Any:
-        x = arguments[0]
+        x, count = arguments[0], len(self.parameters)
         n = x.shape[-1]
         rows = x.size // n if n else 0
         shapes = {"": x.shape, "row": x.shape[:-1], "column": (n,)}
-        types = self._types(arguments)
-        given = [
-            self._argument(p, value, shapes, types)
-            for p, value in zip([*self.parameters, *self.results], arguments, strict=False)
-        ]
-        if len(given) == len(self.parameters):
-            given += [empty_like(x, shapes[p.kind]) for p in self.results]
-        elif len(given) < len(self.parameters + self.results) or len(given) < len(arguments):
+        types = {"T": x.dtype}
+        if x.dtype.char not in "fd" or len(arguments) not in (count, count + len(self.results)):
             raise TypeError(
-                f"kernel {self.name}: {len(arguments)} arguments; give {len(self.parameters)} inputs, "
-                f"and all of {len(self.results)} outputs or none"
+                f"kernel {self.name}: {len(arguments)} arguments, {x.dtype} first; give {count} inputs, "
+                f"float32 or float64, and all of {len(self.results)} outputs or none"
             )
+        given = [self._input(p, value, shapes, types) for p, value in zip(self.parameters, arguments)]  # noqa: B905
+        out = arguments[count:] or tuple(empty_like(x, shapes[p.kind]) for p in self.results)
+        for p, value in zip(self.results, arguments[count:]):  # noqa: B905
+            self._check(p, value, shapes, types)
+            if not value.flags.c_contiguous:
+                raise TypeError(
+                    f"kernel {self.name}: the output {p.name} is strided; give a contiguous array"
+                )
         if rows:
-            self._launch(rows, n, types, given)
-        results = tuple(given[len(self.parameters) :])
-        return results[0] if len(results) == 1 else results
+            self._launch(rows, n, types, [*given, *out])
+        return out[0] if len(out) == 1 else out
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -143,36 +144,20 @@ class Rows:
         """The statements of `row`: text, in which a reduction has become a name, and that reduction."""
         return tuple(parse_row_statement(text, k) for k, text in enumerate(split_statements(self.row)))
 
-    def _types(self, arguments: tuple[Any, ...]) -> dict[str, np.dtype]:
-        """What T and I stand for in this call."""
-        types: dict[str, np.dtype] = {}
-        for p, value in zip([*self.parameters, *self.results], arguments, strict=False):
-            if len(p.type) > 1 or isinstance(value, NUMBERS):
-                continue
-            if types.setdefault(p.type, value.dtype) != value.dtype:
-                raise TypeError(
-                    f"kernel {self.name}: {p.name} has dtype {value.dtype}, but {p.type} is {types[p.type]}"
-                )
-        for letter, kinds in (("T", "fd"), ("I", "bhilqBHILQ")):
-            if letter in types and types[letter].char not in kinds:
-                raise TypeError(f"kernel {self.name}: {letter} cannot be {types[letter]}")
-        return types
+    def _input(self, p: Parameter, value: Any, shapes: dict[str, Any], types: dict[str, np.dtype]) -> Any:
+        if isinstance(value, NUMBERS):
+            return (types.get(p.type) or types.setdefault(p.type, _dtype(p.type))).type(value)
+        self._check(p, value, shapes, types)
+        return value if value.flags.c_contiguous else value.copy()
 
-    def _argument(self, p: Parameter, value: Any, shapes: dict[str, Any], types: Any) -> Any:
-        dtype = types.get(p.type) or np.dtype(p.type)
-        if isinstance(value, NUMBERS) and p not in self.results:
-            return dtype.type(value)
+    def _check(self, p: Parameter, value: Any, shapes: dict[str, Any], types: dict[str, np.dtype]) -> None:
         if isinstance(value, NUMBERS) or p.kind == "scalar":
             raise TypeError(f"kernel {self.name}: {p.name} is a {type(value).__name__}; see its declaration")
+        dtype = types.get(p.type) or types.setdefault(p.type, _dtype(p.type, value.dtype))
         if value.dtype != dtype or value.shape != shapes[p.kind]:
             raise TypeError(
                 f"kernel {self.name}: {p.name} is {value.shape} {value.dtype}, not {shapes[p.kind]} {dtype}"
             )
-        if value.flags.c_contiguous:
-            return value
-        if p in self.results:
-            raise TypeError(f"kernel {self.name}: the output {p.name} is strided; give a contiguous array")
-        return value.copy()
 
     def _launch(self, rows: int, n: int, types: dict[str, np.dtype], given: list[Any]) -> None:
         if BACKEND != "cupy":
@@ -186,3 +171,10 @@ class Rows:
         if kernel is None:
             kernel = self._compiled[key] = xp.RawKernel(source(self, types, numbers), "mpipar_" + self.name)
         kernel((rows,), (threads(n),), (*given, np.int64(n)))
+
+
+def _dtype(type_: str, found: np.dtype | None = None) -> np.dtype:
+    """What a declared type stands for; I for the dtype found, which must be of integers."""
+    if type_ != "I":
+        return np.dtype(type_)
+    return found if found is not None and found.kind in "iu" else np.dtype(np.int64)

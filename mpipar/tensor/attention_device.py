@@ -22,21 +22,24 @@ def forward(q: Any, k: Any, v: Any, causal: bool, scale: float) -> tuple[Any, tu
     y, sums = xp.empty((*q.shape[:2], v.shape[2]), q.dtype), []
     for heads, queries, seen, behind in _blocks(q, k, causal):
         p = _scores(q[heads, queries], k[heads, seen], scale)
-        _, some = kernels.attend(p, p.shape[1], behind, p, xp.empty(p.shape[:2], p.dtype))
+        top, total = (xp.empty(p.shape[:2], p.dtype) for _ in range(2))
+        kernels.attend(p, p.shape[1], behind, p, top, total)
         batched_product(p, v[heads, seen], y[heads, queries])
-        sums.append(some)
+        sums.append((top, total))
     return y.reshape(*lead, *y.shape[1:]), (q, k, v, causal, scale, sums)
 
 
-def backward(dy: Any, q: Any, k: Any, v: Any, causal: bool, scale: float, sums: list[Any]) -> list[Any]:
+def backward(
+    dy: Any, q: Any, k: Any, v: Any, causal: bool, scale: float, sums: list[tuple[Any, Any]]
+) -> list[Any]:
     """dq, dk, dv.   cost: 6 launches a block"""
     lead, dy = dy.shape[:-2], _heads(dy)
     dq, dk, dv = ((xp.empty_like if dy.size else xp.zeros_like)(x) for x in (q, k, v))
-    for (heads, queries, seen, behind), some in zip(_blocks(q, k, causal), sums, strict=True):
+    for (heads, queries, seen, behind), of_rows in zip(_blocks(q, k, causal), sums, strict=True):
         mine, keys = (heads, queries), (heads, seen)
         p = _scores(q[mine], k[keys], scale)
         ds = _scores(dy[mine], v[keys], 1.0)
-        kernels.attend_backward(p, p.shape[1], behind, ds, some, p, ds)
+        kernels.attend_backward(p, p.shape[1], behind, ds, *of_rows, p, ds)
         add = queries.stop < q.shape[1]  # the last queries, which see all keys, came first
         batched_product(p.swapaxes(1, 2), dy[mine], dv[keys], add=add)
         batched_product(ds, k[keys], dq[mine], scale)

@@ -152,19 +152,21 @@ def rms_norm_backward(dy: Any, w: Any, with_dx: bool, with_dw: bool, *kept: Any)
     return dx, sum_rows(p) if with_dw else None
 
 
+# exp(s - (top + ln total)) would be less exact where scores are large, and P (dP - Σ P dP) with it
+_SEEN = "T seen = j > i % queries + behind ? -INFINITY : s;"
 attend = Rows(
     "attend",
-    "T s, scalar int64 queries, scalar int64 first",
-    "T p, row T sums",
-    given="T seen = j > i % queries + first ? -INFINITY : s;",
-    row="T top = row_max(seen); T total = row_sum(exp(seen - top)); sums = top + log(total);",
+    "T s, scalar int64 queries, scalar int64 behind",
+    "T p, row T top, row T total",
+    given=_SEEN,
+    row="top = row_max(seen); total = row_sum(exp(seen - top));",
     each="p = exp(seen - top) / total;",
 )
 attend_backward = Rows(
     "attend_backward",
-    "T s, scalar int64 queries, scalar int64 first, T dp, row T sums",
+    "T s, scalar int64 queries, scalar int64 behind, T dp, row T top, row T total",
     "T p, T ds",
-    given="T prob = j > i % queries + first ? T(0) : exp(s - sums);",
-    row="T delta = row_sum(prob * dp);",
-    each="p = prob; ds = prob * (dp - delta);",
+    given=_SEEN,
+    row="T mean = row_sum(exp(seen - top) * dp) / total;",
+    each="p = exp(seen - top) / total; ds = p * (dp - mean);",
 )
