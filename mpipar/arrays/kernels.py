@@ -119,9 +119,11 @@ class Rows:
                 f"kernel {self.name}: {len(arguments)} arguments, {x.dtype} first; give {count} inputs, "
                 f"float32 or float64, and all of {len(self.results)} outputs or none"
             )
-        given = [self._input(p, value, shapes, types) for p, value in zip(self.parameters, arguments)]  # noqa: B905
+        given = [
+            self._input(p, value, shapes, types) for p, value in zip(self.parameters, arguments, strict=False)
+        ]
         out = arguments[count:] or tuple(empty_like(x, shapes[p.kind]) for p in self.results)
-        for p, value in zip(self.results, arguments[count:]):  # noqa: B905
+        for p, value in zip(self.results, arguments[count:], strict=False):
             self._check(p, value, shapes, types)
             if not value.flags.c_contiguous:
                 raise TypeError(

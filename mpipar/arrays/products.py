@@ -5,6 +5,8 @@ CUPY_TF32=1 asks for TF32 (CuPy 14.2, _routines_linalg.pyx). cuBLAS itself takes
 multiplies by a number and adds to what is there.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -64,16 +66,23 @@ def _gemm(ta: int, tb: int, m: int, n: int, k: int, alpha: Any, *operands: Any) 
 
         gemm(ta, tb, m, n, k, alpha, *operands)
         return
-    from cupy._core._routines_linalg import get_compute_type
-    from cupy.cuda import device
-    from cupy_backends.cuda.libs import cublas
-
+    product, handle, compute_type = _cublas()
     a, lead_a, step_a, b, lead_b, step_b, beta, c, lead_c, step_c, count = operands
     kind = FLOAT32 if c.dtype == np.float32 else FLOAT64
-    by = BY_FLOAT64 if kind == FLOAT64 else BY_TF32 if get_compute_type(c.dtype) == TF32 else BY_FLOAT32
+    by = BY_FLOAT64 if kind == FLOAT64 else BY_TF32 if compute_type(c.dtype) == TF32 else BY_FLOAT32
     one, two = np.array(alpha), np.array(beta)  # read on the host during the call
-    cublas.gemmStridedBatchedEx(
-        device.get_cublas_handle(), ta, tb, m, n, k, one.ctypes.data,
+    product(
+        handle(), ta, tb, m, n, k, one.ctypes.data,
         a.data.ptr, kind, lead_a, step_a, b.data.ptr, kind, lead_b, step_b, two.ctypes.data,
         c.data.ptr, kind, lead_c, step_c, count, by, USUAL,
     )  # fmt: skip
+
+
+@cache
+def _cublas() -> tuple[Callable, Callable, Callable]:
+    """The product, a device's handle, and what CuPy computes a dtype's products by."""
+    from cupy._core._routines_linalg import get_compute_type
+    from cupy.cuda.device import get_cublas_handle
+    from cupy_backends.cuda.libs.cublas import gemmStridedBatchedEx
+
+    return gemmStridedBatchedEx, get_cublas_handle, get_compute_type

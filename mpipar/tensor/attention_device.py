@@ -9,10 +9,28 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from mpipar.arrays import batched_product, xp
-from mpipar.tensor import kernels
+from mpipar.arrays import Rows, batched_product, xp
 
 QUERIES, SCORES = 256, 256 << 20  # queries; bytes
+
+# exp(s - (top + ln total)) would be less exact where scores are large, and P (dP - Σ P dP) with it
+_SEEN = "T seen = j > i % queries + behind ? -INFINITY : s;"
+attend = Rows(
+    "attend",
+    "T s, scalar int64 queries, scalar int64 behind",
+    "T p, row T top, row T total",
+    given=_SEEN,
+    row="top = row_max(seen); total = row_sum(exp(seen - top));",
+    each="p = exp(seen - top) / total;",
+)
+attend_backward = Rows(
+    "attend_backward",
+    "T s, scalar int64 queries, scalar int64 behind, T dp, row T top, row T total",
+    "T p, T ds",
+    given=_SEEN,
+    row="T mean = row_sum(exp(seen - top) * dp) / total;",
+    each="p = exp(seen - top) / total; ds = p * (dp - mean);",
+)
 
 
 def forward(q: Any, k: Any, v: Any, causal: bool, scale: float) -> tuple[Any, tuple[Any, ...]]:
@@ -23,7 +41,7 @@ def forward(q: Any, k: Any, v: Any, causal: bool, scale: float) -> tuple[Any, tu
     for heads, queries, seen, behind in _blocks(q, k, causal):
         p = _scores(q[heads, queries], k[heads, seen], scale)
         top, total = (xp.empty(p.shape[:2], p.dtype) for _ in range(2))
-        kernels.attend(p, p.shape[1], behind, p, top, total)
+        attend(p, p.shape[1], behind, p, top, total)
         batched_product(p, v[heads, seen], y[heads, queries])
         sums.append((top, total))
     return y.reshape(*lead, *y.shape[1:]), (q, k, v, causal, scale, sums)
@@ -39,7 +57,7 @@ def backward(
         mine, keys = (heads, queries), (heads, seen)
         p = _scores(q[mine], k[keys], scale)
         ds = _scores(dy[mine], v[keys], 1.0)
-        kernels.attend_backward(p, p.shape[1], behind, ds, *of_rows, p, ds)
+        attend_backward(p, p.shape[1], behind, ds, *of_rows, p, ds)
         add = queries.stop < q.shape[1]  # the last queries, which see all keys, came first
         batched_product(p.swapaxes(1, 2), dy[mine], dv[keys], add=add)
         batched_product(ds, k[keys], dq[mine], scale)
@@ -61,7 +79,7 @@ def _blocks(q: Any, k: Any, causal: bool) -> Iterator[tuple[slice, slice, slice,
     """(heads, queries, keys that they see, how far behind the first query its keys reach); of some heads the
     last queries first"""
     (heads, t, _), u = q.shape, k.shape[1]
-    most = max(1, SCORES // (u * q.itemsize))
+    most = max(1, SCORES // max(1, u * q.itemsize))
     rows = min(t, most, QUERIES if causal else t)
     some = max(1, most // max(1, rows))
     for head in range(0, heads, some):

@@ -150,23 +150,3 @@ def rms_norm(x: Any, weight: Any, eps: float) -> tuple[Any, tuple[Any, ...]]:
 def rms_norm_backward(dy: Any, w: Any, with_dx: bool, with_dw: bool, *kept: Any) -> tuple[Any, Any]:
     dx, p = _rms_norm_backward(dy, w, *kept)
     return dx, sum_rows(p) if with_dw else None
-
-
-# exp(s - (top + ln total)) would be less exact where scores are large, and P (dP - Σ P dP) with it
-_SEEN = "T seen = j > i % queries + behind ? -INFINITY : s;"
-attend = Rows(
-    "attend",
-    "T s, scalar int64 queries, scalar int64 behind",
-    "T p, row T top, row T total",
-    given=_SEEN,
-    row="top = row_max(seen); total = row_sum(exp(seen - top));",
-    each="p = exp(seen - top) / total;",
-)
-attend_backward = Rows(
-    "attend_backward",
-    "T s, scalar int64 queries, scalar int64 behind, T dp, row T top, row T total",
-    "T p, T ds",
-    given=_SEEN,
-    row="T mean = row_sum(exp(seen - top) * dp) / total;",
-    each="p = exp(seen - top) / total; ds = p * (dp - mean);",
-)

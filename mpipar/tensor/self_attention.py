@@ -26,16 +26,16 @@ def self_attention(x: Tensor, heads: int, causal: bool = False, scale: float | N
     y, kept = attend(parts[0], parts[1], parts[2], causal, scale)
 
     def vjp(dy):
-        dy = dy.reshape(*x.shape[:2], heads, -1).swapaxes(1, 2)
+        dy = dy.reshape(*x.shape[:2], heads, parts.shape[-1]).swapaxes(1, 2)
         dx = xp.empty(x.shape, x.dtype)
         into = _by_head(dx, heads)
         for which, gradient in enumerate(attend_backward(dy, *kept)):
             into[which] = gradient
         return (dx,)
 
-    return Tensor(y.swapaxes(1, 2).reshape(*x.shape[:2], -1), (x,), vjp)
+    return Tensor(y.swapaxes(1, 2).reshape(*x.shape[:2], x.shape[2] // 3), (x,), vjp)
 
 
 def _by_head(x: Any, heads: int) -> Any:
     """A view (3, N, heads, T, d) of x (N, T, 3 heads d)."""
-    return x.reshape(*x.shape[:2], 3, heads, -1).transpose(2, 0, 3, 1, 4)
+    return x.reshape(*x.shape[:2], 3, heads, x.shape[2] // (3 * heads)).transpose(2, 0, 3, 1, 4)

@@ -9,11 +9,12 @@ import pytest
 from mpipar.arrays.kernel_text import parameters_of, source
 from mpipar.arrays.kernels import Elementwise, Rows
 from mpipar.optim import kernels as of_optimizers
+from mpipar.tensor import attention_device
 from mpipar.tensor import kernels as of_operations
 
 KERNELS = [
     kernel
-    for module in (of_operations, of_optimizers)
+    for module in (of_operations, attention_device, of_optimizers)
     for kernel in vars(module).values()
     if isinstance(kernel, (Elementwise, Rows))
 ]

@@ -9,7 +9,7 @@ import pytest
 
 from mpipar import arrays
 from mpipar.arrays import asarray, to_host
-from mpipar.tensor import Tensor, attention, gradcheck
+from mpipar.tensor import Tensor, attention, gradcheck, self_attention
 
 draw = np.random.default_rng(0)
 
@@ -49,6 +49,15 @@ def test_nothing_to_attend(shape):
     assert y.shape == shape
     y.backward(asarray(np.zeros(shape, np.float32)))
     assert to_host(other.grad).shape == other.shape and not to_host(other.grad).any()
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 12), (2, 0, 12)])
+def test_nothing_to_attend_side_by_side(shape):
+    x = Tensor(asarray(np.zeros(shape, np.float32)), requires_grad=True)
+    y = self_attention(x, 2, causal=True)
+    assert y.shape == (*shape[:2], 4)
+    y.backward(asarray(np.zeros(y.shape, np.float32)))
+    assert to_host(x.grad).shape == shape
 
 
 @pytest.mark.skipif(arrays.BACKEND != "numpy", reason="the device's memory is not traced")
