@@ -1,9 +1,11 @@
-"""Kernels on `fake`: the C that is carried out, what is refused, and products by strides."""
+"""Kernels on `fake`: the C that is carried out, what is refused, and what CuPy is given."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from mpipar.arrays import BACKEND, asarray, batched_product, to_host
+from mpipar.arrays import BACKEND, asarray, kernels, to_host
 from mpipar.arrays.fake import counting, launches, namespace
 from mpipar.arrays.fake_c import Body
 from mpipar.arrays.kernel_text import source, threads
@@ -276,71 +278,44 @@ def test_threads_are_whole_warps():
     assert [threads(n) for n in (1, 32, 128, 129, 1000, 10**6)] == [32, 32, 32, 64, 256, 512]
 
 
-def in_memory(x):
-    return device(np.ascontiguousarray(x))
+def test_what_cupy_is_given(monkeypatch):
+    """Source, grid, block, and arguments in the order of the parameters; compiled once for a kind of call."""
+    made = []
 
+    class RawKernel:
+        def __init__(self, code, name):
+            self.code, self.name, self.calls = code, name, []
+            made.append(self)
 
-LAYOUTS = {
-    "rows": in_memory,
-    "columns": lambda x: in_memory(x.swapaxes(1, 2)).swapaxes(1, 2),
-    "part": lambda x: in_memory(np.pad(x, [(0, 1), (0, 2), (0, 3)]))[: len(x), : x.shape[1], : x.shape[2]],
-    "heads": lambda x: in_memory(x.swapaxes(0, 1)).swapaxes(0, 1),
-}
+        def __call__(self, grid, block, arguments):
+            self.calls.append((grid, block, arguments))
 
-
-@pytest.mark.parametrize("left", LAYOUTS)
-@pytest.mark.parametrize("right", LAYOUTS)
-@pytest.mark.parametrize("shape", [(3, 4, 5, 6), (2, 1, 5, 1), (1, 4, 1, 3), (1, 1, 1, 1)])
-def test_batched_product(left, right, shape):
-    count, m, k, n = shape
-    draw = np.random.default_rng(0)
-    a, b, c = draw.random((count, m, k)), draw.random((count, k, n)), draw.random((count, m, n))
-    for into in ("rows", "part", "heads"):
-        out = LAYOUTS[into](c)
-        found = batched_product(LAYOUTS[left](a), LAYOUTS[right](b), out, 0.5, add=True)
-        assert found is out
-        np.testing.assert_allclose(out.get(), c + 0.5 * (a @ b), 1e-14)
-        batched_product(LAYOUTS[left](a), LAYOUTS[right](b), out)
-        np.testing.assert_allclose(out.get(), a @ b, 1e-14)
-
-
-def test_batched_product_of_nothing():
-    out = device(np.ones((2, 3, 4)))
-    batched_product(device(np.ones((2, 3, 0))), device(np.ones((2, 0, 4))), out, add=True)
-    assert (out.get() == 1).all()
-    batched_product(device(np.ones((2, 3, 0))), device(np.ones((2, 0, 4))), out)
-    assert not out.get().any()
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "out"),
-    [
-        (np.ones((2, 3, 4)), np.ones((2, 3, 4)), np.ones((2, 3, 4))),
-        (np.ones((2, 3, 4)), np.ones((1, 4, 5)), np.ones((2, 3, 5))),
-        (np.ones((2, 3, 4)), np.ones((2, 4, 5)), np.ones((2, 5, 3))),
-    ],
-)
-def test_batched_product_refuses_shapes(a, b, out):
-    with pytest.raises(TypeError, match="batched_product"):
-        batched_product(device(a), device(b), device(out))
-
-
-def test_batched_product_refuses_strides_and_dtypes():
-    a, b = device(np.ones((2, 6, 8))), device(np.ones((2, 4, 4)))
-    with pytest.raises(TypeError, match="make rows or columns contiguous"):
-        batched_product(a[:, ::2, ::2], b, device(np.ones((2, 3, 4))))
-    with pytest.raises(TypeError, match="last dim contiguous"):
-        batched_product(b, b, b.copy().swapaxes(1, 2))
-    with pytest.raises(TypeError, match="float32"):
-        batched_product(b, device(np.ones((2, 4, 4)), "float32"), device(np.ones((2, 4, 4))))
-
-
-def test_fake_cublas_refuses_what_lies_outside():
-    from mpipar.arrays.fake_products import gemm
-
-    x = device(np.ones((2, 3, 3)))
-    operands = {"lead_a": 3, "step_a": 9}
-    for wrong, why in (({"lead_a": 2}, "leading dimension 2 below 3"), ({"step_a": 10}, "beyond the end")):
-        lead, step = {**operands, **wrong}.values()
-        with pytest.raises(TypeError, match=why):
-            gemm(0, 0, 3, 3, 3, 1.0, x, lead, step, x, 3, 9, 0.0, x.copy(), 3, 9, 2)
+    monkeypatch.setattr(kernels, "BACKEND", "cupy")
+    monkeypatch.setattr(
+        kernels, "xp", SimpleNamespace(RawKernel=RawKernel, ElementwiseKernel=lambda *given: given)
+    )
+    monkeypatch.setattr(kernels, "empty_like", lambda x, shape: np.empty(shape, x.dtype))
+    kernel = Rows("pairs", "T x, row I t, scalar T eps, row bool m", "T y, row T r", "y = x;", "r = eps;")
+    x, t = np.ones((6, 300), "float32"), np.arange(6)
+    for _ in range(2):
+        kernel(x, t, 0.5, True)
+    kernel(x, t.astype("int32"), 0.5, t > 2)
+    first, second = made
+    (grid, block, arguments), _ = first.calls
+    assert (first.name, grid, block) == ("mpipar_pairs", (6,), (128,))
+    assert (
+        "(const T* _x, const I* _t, const T eps, const bool m, T* _y, T* _r, const long long n)" in first.code
+    )
+    assert [x.dtype.name for x in arguments] == [
+        "float32",
+        "int64",
+        "float32",
+        "bool",
+        "float32",
+        "float32",
+        "int64",
+    ]
+    assert [np.ndim(x) for x in arguments] == [2, 1, 0, 0, 2, 1, 0] and arguments[-1] == 300
+    assert "const bool* _m" in second.code and "typedef int I;" in second.code and len(second.calls) == 1
+    call = Elementwise("twice", "T x", "T y", "y = 2 * x;")._call
+    assert call == ("T x", "T y", "y = 2 * x;", "mpipar_twice")
