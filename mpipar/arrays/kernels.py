@@ -95,7 +95,8 @@ class Rows:
       row_sum(formula) and row_max(formula), sums and maxima over the row, one a statement at most
     given: declarations that stand before each formula over elements
     i, j, n: number of the row and of the column, and how many columns
-    called as Elementwise; the first input is (…, n), any of them but the first may be a number
+    called as Elementwise; the first input is (…, n), any of them but the first may be a number; an output
+      for every element may be given the place of such an input
     cost: a launch. A row is read once for each reduction and once for `each`, all but the first time
       from the cache
     """

@@ -2,7 +2,8 @@
 
 No score outlives its block (FlashAttention, Dao et al. 2022): of a block of queries only the logarithm
 of its sums is kept, and backward computes its scores anew. So they stay in the processor's cache, and
-with causal=True keys behind a block's last query are never touched.
+with causal=True keys behind a block's last query are never touched. attention_device.py does the same
+on a GPU, in larger blocks.
 """
 
 import math

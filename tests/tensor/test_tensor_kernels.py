@@ -20,6 +20,7 @@ from mpipar.tensor import (
     log_softmax,
     relu,
     rms_norm,
+    self_attention,
     sigmoid,
     softmax,
     tanh,
@@ -74,6 +75,13 @@ BUDGETS = {
 def test_launches(op):
     function, shapes, forward, backward = BUDGETS[op]
     assert both_ways(function, *(tensor(*shape) for shape in shapes)) == (forward, backward)
+
+
+def test_launches_of_self_attention():
+    """A copy in and one out; backward three for dq, dk and dv."""
+    forward, backward = both_ways(lambda x: self_attention(x, 2, causal=True), tensor(2, 4, 12))
+    assert (forward["gemm"], forward["attend"], sum(forward.values())) == (2, 1, 5)
+    assert (backward["gemm"], backward["attend_backward"], sum(backward.values())) == (5, 1, 10)
 
 
 def test_launches_of_cross_entropy():
