@@ -13,9 +13,11 @@ rest runs in a new one. Virtual ranks run in pytest's own process.
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
+from forked import Forks, can_fork
 
 from mpipar.arrays import BACKEND
 from mpipar.comm import find_launcher
@@ -120,9 +122,17 @@ def run_ranks(size: int, program: list[str], limit: float = 60, **environment: s
     )
 
 
-def run_python(program: list[str], limit: float = 60, keys: str | None = None, **environment: str):
-    """Run python with these arguments, without mpirun.   keys: what it reads from standard input"""
+def run_python(
+    program: list[str], limit: float = 60, keys: str | None = None, fresh: bool = False, **environment: str
+):
+    """Run python with these arguments, without mpirun.
+
+    keys: what it reads from standard input;   fresh: a process of its own also for -m mpipar.cli,
+    which else is forked from one that has imported it
+    """
     environ = find_launcher().environment(**environment)
+    if program[:2] == ["-m", "mpipar.cli"] and not fresh and can_fork(environ):
+        return _forks_of(environ["MPIPAR_BACKEND"]).run(program[2:], environ, limit, keys or "")
     return subprocess.run(
         [sys.executable, *program],
         check=False,
@@ -132,3 +142,8 @@ def run_python(program: list[str], limit: float = 60, keys: str | None = None, *
         env=environ,
         timeout=limit,
     )
+
+
+@cache
+def _forks_of(backend: str) -> Forks:
+    return Forks(find_launcher().environment(MPIPAR_BACKEND=backend))
