@@ -22,17 +22,15 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 BACKENDS = ("numpy", "fake")  # a GPU's context does not survive a fork
-AT_IMPORT = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 IMPORTED = ("mpipar.cli.train", "mpipar.comm.sim", "mpipar.data", "mpipar.view.html", "mpipar.view.figure",
             "mpipar.view.perfetto", "mpipar.view.why", "mpipar.view.diff")  # fmt: skip
 USED = ["schedule", "draw", "1f1b", "-n", "2", "-m", "2"]  # a call that makes typer and rich import the rest
 
 
-def can_fork(environment: dict[str, str]) -> bool:
+def can_fork(backend: str, environment: dict[str, str]) -> bool:
     """Whether a forked process would be as a fresh one. One that is measured by coverage would not."""
-    return environment.get("MPIPAR_BACKEND") in BACKENDS and not any(
-        name.startswith("COVERAGE_PROCESS") for name in environment
-    )
+    measured = any(name.startswith("COVERAGE_PROCESS") for name in environment)
+    return backend in BACKENDS and not measured
 
 
 class Forks:
@@ -46,6 +44,7 @@ class Forks:
             text=True,
             env=environment,
         )
+        atexit.register(self._parent.communicate)  # closes its input, at which it ends
 
     def run(
         self, words: list[str], environment: dict[str, str], limit: float, keys: str = ""

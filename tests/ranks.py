@@ -33,7 +33,7 @@ def ranks(*sizes, virtual=None):
     virtual: the counts on virtual ranks, by default the same; () where only a real MPI will do
     """
     where = [("mpirun", size) for size in _under_mpirun(sizes)]
-    where += [("virtual", size) for size in (sizes if virtual is None else virtual)]
+    where += [("virtual", size) for size in _virtual(sizes if virtual is None else virtual)]
 
     def decorate(check):
         @pytest.mark.parametrize("transport, size", where)
@@ -54,6 +54,10 @@ def ranks(*sizes, virtual=None):
 def _under_mpirun(sizes):
     """On the stand-in for CuPy one count is enough: what differs there, copies, does not depend on it."""
     return (max((size for size in sizes if size <= 3), default=min(sizes)),) if BACKEND == "fake" else sizes
+
+
+def _virtual(sizes):
+    return [size for size in sizes if size <= 4] or sizes[:1] if BACKEND == "fake" else sizes
 
 
 class Batches:
@@ -131,8 +135,9 @@ def run_python(
     which else is forked from one that has imported it
     """
     environ = find_launcher().environment(**environment)
-    if program[:2] == ["-m", "mpipar.cli"] and not fresh and can_fork(environ):
-        return _forks_of(environ["MPIPAR_BACKEND"]).run(program[2:], environ, limit, keys or "")
+    backend = environ.get("MPIPAR_BACKEND", BACKEND)
+    if program[:2] == ["-m", "mpipar.cli"] and not fresh and can_fork(backend, environ):
+        return _forks_of(backend).run(program[2:], environ, limit, keys or "")
     return subprocess.run(
         [sys.executable, *program],
         check=False,
