@@ -11,7 +11,8 @@ import pytest
 for name in [name for name in os.environ if name.startswith("MPIPAR_") and name != "MPIPAR_BACKEND"]:
     del os.environ[name]
 os.environ["XDG_CONFIG_HOME"] = str(Path(__file__).parent / "no such folder")
-os.environ.update(OMPI_MCA_mtl="^ofi")  # no rank here looks for a network: an eighth of its time to start
+# no rank looks for a network, an eighth of its time to start; and one that waits lets another suite run
+os.environ.update(OMPI_MCA_mtl="^ofi", OMPI_MCA_mpi_yield_when_idle="1")
 
 from ranks import Batches  # noqa: E402
 
