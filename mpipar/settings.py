@@ -80,7 +80,7 @@ def settings() -> Settings:
     )
 
 
-def child_environment(unless_set: dict[str, str] | None = None, **changes: str) -> dict[str, str]:
+def child_environment(unless_set: dict[str, str] | None = None, /, **changes: str) -> dict[str, str]:
     """The environment for a process that we start, with `changes` laid over it and `unless_set` below."""
     return {**(unless_set or {}), **os.environ, **changes}
 

@@ -37,7 +37,7 @@ HOST_ONLY = [
 # tests of other files about what is printed, or about numbers that come out as on NumPy
 ON_NUMPY_ALONE = [
     r"test_tutorials.py::(?!test_it_runs)",
-    r"test_train.py::(?!test_train_starts|test_three_axes|test_certify_says)",
+    r"test_train.py::(?!test_train_starts|test_certify_says)",
     r"test_readme.py::(?!test_the_program)",
     r"test_certify.py::test_no_correct_layout_of.*\[[15678]\]",
     r"test_certify.py::test_rounding_does_not_grow",

@@ -359,8 +359,8 @@ def test_the_mesh_predicts_its_messages_learns_and_is_certified(sequence, tmp_pa
     assert "dp=2 × tp=2 against one rank alone: equal (largest relative difference" in output
 
 
-@pytest.mark.parametrize(("size", "kind", "schedule"), [(6, "sim", "zb-h1"), (8, "run", "1f1b")])
-def test_three_dimensions_are_predicted_learned_and_certified(size, kind, schedule, tmp_path):
+@pytest.mark.parametrize(("size", "schedule"), [(6, "zb-h1"), (8, "1f1b")])
+def test_three_dimensions_are_predicted_learned_and_certified(size, schedule, tmp_path):
     """Of 8 ranks, 16 samples, T = W = 16: a = 4 · 8 · 16 · 16 bytes; the gradients' norm is 8 bytes more."""
     script = [
         str(FOLDER / "11_three_dimensions.py"),
@@ -369,7 +369,7 @@ def test_three_dimensions_are_predicted_learned_and_certified(size, kind, schedu
         "--schedule",
         schedule,
     ]
-    finished = run_python(["-m", "mpipar.cli", kind, "-n", str(size), *script])
+    finished = run_python(["-m", "mpipar.cli", "sim", "-n", str(size), *script])
     assert finished.returncode == 0, finished.stderr
     losses = [float(number) for number in re.findall(r"loss (\d\.\d+)", finished.stdout)]
     assert losses[-1] < losses[0] - 0.2
