@@ -48,14 +48,14 @@ CLASSES = {
 numpy_only = pytest.mark.skipif(BACKEND != "numpy", reason="the programs use NumPy, whatever the backend is")
 
 
-def judge(outcomes, title):
+def judge(outcomes, title, recall=1.0, line=1.0):
     page = io.StringIO()
     total = print_score(outcomes, Console(file=page, width=100), title)
     print(page.getvalue())  # pytest shows it when the test fails
     assert total.failed == 0
     assert total.precision == 1.0
-    assert total.recall >= 0.98
-    assert total.line >= 0.95
+    assert total.recall >= recall
+    assert total.line >= line
 
 
 @numpy_only
@@ -64,7 +64,9 @@ def test_mistakes_are_told_under_mpirun():
     off = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
     alone = [program for program in PROGRAMS if program not in TOGETHER]
     with ThreadPoolExecutor(JOBS) as pool:
-        judge(list(pool.map(lambda program: run_program(program, **off), alone)), "Mistakes under mpirun")
+        outcomes = list(pool.map(lambda program: run_program(program, **off), alone))
+    # a rank that is killed says no line, and where it is busy a report may come too late
+    judge(outcomes, "Mistakes under mpirun", recall=0.98, line=0.95)
 
 
 ONE_AFTER_THE_OTHER = """
