@@ -4,7 +4,7 @@ With p ranks there is p times as much work, a batch a rank. The efficiency is th
 rank over its time on p: 1 where communication, and sharing a memory, cost nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -17,7 +17,7 @@ TARGET = 0.92
 
 
 def measure(names: Sequence[str] = ("mlp", "gpt"), ranks: int = 2, pairs: int = 7) -> dict[str, Any]:
-    """step.measure on 1 and on `ranks`, with "efficiency": {workload: {"ours": …, "peer": …}}.
+    """step.measure on 1 and on `ranks`, with "efficiency": {workload: {"ours", "ours ZeRO", "peer": …}}.
 
     errors: as step.measure
     """
@@ -26,9 +26,17 @@ def measure(names: Sequence[str] = ("mlp", "gpt"), ranks: int = 2, pairs: int = 
 
 
 def efficiency(rows: list[dict[str, Any]], name: str) -> dict[str, float]:
-    """Time on one rank over time on several, ours and the peer's."""
-    one, several = (row for row in rows if row["workload"] == name)
-    return {who: one[who] / several[who] for who in ("ours", "peer") if who in one}
+    """Time on one rank over time on several, ours with each strategy and the peer's."""
+    return {who: one / several for who, one, several in _times(rows, name)}
+
+
+def _times(rows: list[dict[str, Any]], name: str) -> Iterator[tuple[str, float, float]]:
+    """(whose, s on one rank, s on several)"""
+    one, *several = (row for row in rows if row["workload"] == name)
+    for row in several:
+        yield f"ours{step.STRATEGIES[row['strategy']]}", one["ours"], row["ours"]
+    if "peer" in one:
+        yield "peer", one["peer"], several[0]["peer"]
 
 
 def table(result: dict[str, Any]) -> Table:
@@ -39,10 +47,8 @@ def table(result: dict[str, Any]) -> Table:
     shown.add_column("workload")
     for name in ("", "1 rank", f"{ranks} ranks", "efficiency", "target"):
         shown.add_column(name, justify="right")
-    for name, found in result["efficiency"].items():
-        one, several = (row for row in result["rows"] if row["workload"] == name)
-        for who, share in found.items():
-            goal = f"≥ {TARGET}" if who == "ours" else ""
-            times = readable_time(one[who]), readable_time(several[who])
-            shown.add_row(name, who, *times, f"{share:.2f}", goal)
+    for name in result["efficiency"]:
+        for who, one, several in _times(result["rows"], name):
+            goal = "" if who == "peer" else f"≥ {TARGET}"
+            shown.add_row(name, who, readable_time(one), readable_time(several), f"{one / several:.2f}", goal)
     return shown

@@ -20,6 +20,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
+from mpipar.bench import graph
 from mpipar.bench.step_ours import build
 from mpipar.bench.turns import Program
 from mpipar.bench.workloads import WORKLOADS
@@ -29,6 +30,7 @@ from mpipar.view import readable_bytes, readable_time
 
 AGREE, CHECKED = 1e-4, 20  # how far losses may differ, over so many steps
 SECONDS = 1.0  # of a turn, about
+STRATEGIES = {"data": "", "zero1": " ZeRO"}  # of several ranks; the peer's is DistributedDataParallel
 PEER = "torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 
 
@@ -36,20 +38,28 @@ def measure(
     names: Sequence[str] = ("mlp", "small", "gpt"),
     ranks: Sequence[int] = (1, 2),
     pairs: int = 7,
+    strategies: Sequence[str] = tuple(STRATEGIES),
 ) -> dict[str, Any]:
-    """A row for each workload and number of ranks.
+    """A row for each workload and number of ranks, with several ranks for each strategy.
 
-    returns: {"pairs": n, "peer": "torch 2.13.0" or None, "rows": [{"workload", "ranks", "ours", "peer",
-        "ratio", "least", "most", "target", "limit", "share", "peak", "peer_peak", "apart", …}, …]}, in s and
-        bytes; ratio: the peer's time over ours; apart: the greatest difference of two losses
-    errors: OptionError for an unknown workload; LaunchError
+    returns: {"pairs": n, "peer": "torch 2.13.0" or None, "graph": see graph.py, "rows": [{"workload",
+        "ranks", "strategy", "ours", "peer", "ratio", "least", "most", "target", "limit", "share", "peak",
+        "peer_peak", "apart", …}, …]}, in s and bytes; ratio: the peer's time over ours; apart: the greatest
+        difference of two losses
+    errors: OptionError for an unknown workload or strategy; LaunchError
     """
     for name in names:
         if name not in WORKLOADS:
             raise OptionError(f"bench step: no workload {name!r}; choose from {', '.join(WORKLOADS)}")
     peer = find_peer()
-    rows = [_row(name, p, pairs, with_peer=peer is not None) for name in names for p in ranks]
-    return {"pairs": pairs, "peer": peer, "rows": rows}
+    for strategy in strategies:
+        if strategy not in STRATEGIES:
+            raise OptionError(f"bench step: no strategy {strategy!r}; choose from {', '.join(STRATEGIES)}")
+    cases = [
+        (name, p, strategy) for name in names for p in ranks for strategy in (strategies if p > 1 else ("",))
+    ]
+    rows = [_row(*case, pairs, with_peer=peer is not None) for case in cases]
+    return {"pairs": pairs, "peer": peer, "rows": rows, "graph": graph.measure()}
 
 
 def find_peer() -> str | None:
@@ -61,21 +71,21 @@ def find_peer() -> str | None:
     return f"torch {version('torch')}"
 
 
-def _row(name: str, ranks: int, pairs: int, with_peer: bool) -> dict[str, Any]:
+def _row(name: str, ranks: int, strategy: str, pairs: int, with_peer: bool) -> dict[str, Any]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         weights = str(folder / "weights.npz")
         np.savez(weights, **build(WORKLOADS[name]).state_dict())
-        programs = {"ours": stack.enter_context(closing(_ours(name, ranks, weights)))}
+        programs = {"ours": stack.enter_context(closing(_ours(name, ranks, strategy, weights)))}
         if with_peer:
             programs["peer"] = stack.enter_context(closing(_peer(name, ranks, weights, folder)))
         first = {who: program.turn(steps=CHECKED) for who, program in programs.items()}
         turns = [_pair(programs, first, number) for number in range(pairs)]
-    return _compare(name, ranks, first, turns)
+    return _compare(name, ranks, strategy, first, turns)
 
 
-def _ours(name: str, ranks: int, weights: str) -> Program:
-    program = ["-m", "mpipar.bench.step_ours", name, str(ranks), weights]
+def _ours(name: str, ranks: int, strategy: str, weights: str) -> Program:
+    program = ["-m", "mpipar.bench.step_ours", name, str(ranks), weights, strategy]
     launcher = find_launcher()
     command = [sys.executable, *program] if ranks == 1 else launcher.command(ranks, program)
     return Program("mpipar", ranks, [command], launcher.environment(MPIPAR_TRACE="0"))
@@ -98,12 +108,13 @@ def _pair(programs: dict[str, Program], first: dict[str, list], number: int) -> 
     return found
 
 
-def _compare(name: str, ranks: int, first: dict, turns: list[dict]) -> dict[str, Any]:
+def _compare(name: str, ranks: int, strategy: str, first: dict, turns: list[dict]) -> dict[str, Any]:
     work = WORKLOADS[name]
     row = {
         "workload": name,
         "about": str(work),
         "ranks": ranks,
+        "strategy": strategy,
         "ours": statistics.median(t["ours"] for t in turns),
         "limit": statistics.median(t["limit"] for t in turns),
         "share": statistics.median(t["limit"] / t["ours"] for t in turns),
@@ -145,6 +156,12 @@ def table(result: dict[str, Any]) -> Group:
         shown.append(_workload(about, rows, result["pairs"]))
     peer = result["peer"] or f"none; to get it: pip install {PEER}"
     shown.append(f"AdamW, float32; ratio: the peer's time over ours; peer: {peer}")
+    if any(row["strategy"] == "zero1" for row in result["rows"]):
+        shown.append(
+            "ZeRO: stage 1, each rank steps its own piece; the peer's ranks step everything, as ours do else"
+        )
+    one, two = (readable_time(result["graph"][name]) for name in ("relu", "mul"))
+    shown.append(f"the graph adds {one} to an operation of one parent, {two} of two, forward and backward")
     return Group(*shown)
 
 
@@ -159,7 +176,14 @@ def _workload(about: str, rows: list[dict[str, Any]], pairs: int) -> Table:
         times = [readable_time(row[what]) if what in row else "-" for what in ("ours", "peer")]
         limit = [readable_time(row["limit"]), f"{row['share']:.2f}", _goal(row["share_target"])]
         memory = [readable_bytes(row[what]) if what in row else "-" for what in ("peak", "peer_peak")]
-        shown.add_row(str(row["ranks"]), *times, *_ratio(row), _goal(row["target"]), *limit, *memory)
+        shown.add_row(
+            f"{row['ranks']}{STRATEGIES.get(row['strategy'], '')}",
+            *times,
+            *_ratio(row),
+            _goal(row["target"]),
+            *limit,
+            *memory,
+        )
     return shown
 
 

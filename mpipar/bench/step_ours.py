@@ -1,4 +1,6 @@
-"""The program of `mpipar bench step` that trains with mpipar.   arguments: workload, ranks, weights, port"""
+"""The program of `mpipar bench step` that trains with mpipar.   arguments: workload, ranks, weights,
+strategy, port
+"""
 
 import sys
 import time
@@ -12,7 +14,7 @@ from mpipar.bench.stopwatch import answer, peak_memory
 from mpipar.bench.turns import serve
 from mpipar.bench.workloads import GPT, MLP, WORKLOADS, replay
 from mpipar.comm import world
-from mpipar.parallel import DataParallel
+from mpipar.parallel import DataParallel, ZeRO
 from mpipar.tensor import Tensor, cross_entropy
 
 
@@ -24,14 +26,21 @@ def build(work: MLP | GPT) -> nn.Module:
 
 
 class Training:
-    """One rank; without a communicator the plain loop that a user without ranks would write."""
+    """One rank; without a communicator the plain loop that a user without ranks would write.
 
-    def __init__(self, work: MLP | GPT, comm: Any, weights: str) -> None:
+    zero: ranks step their own pieces, ZeRO's first stage, instead of all stepping everything
+    """
+
+    def __init__(self, work: MLP | GPT, comm: Any, weights: str, zero: bool = False) -> None:
         self.model = build(work)
         with np.load(weights) as values:
             self.model.load_state_dict(values)
-        self.comm, self.forward = comm, self.model if comm is None else DataParallel(self.model, comm)
-        self.optimizer = optim.AdamW(self.model.parameters(), lr=work.lr)
+        self.comm = comm
+        if zero:
+            self.forward = self.optimizer = ZeRO(self.model, optim.AdamW, comm, stage=1, lr=work.lr)
+        else:
+            self.forward = self.model if comm is None else DataParallel(self.model, comm)
+            self.optimizer = optim.AdamW(self.model.parameters(), lr=work.lr)
         batches = work.data(0 if comm is None else comm.rank)
         self.batches = [(_input(x), asarray(labels)) for x, labels in batches]
 
@@ -51,10 +60,10 @@ def _input(x: np.ndarray) -> Any:
 
 
 def main() -> None:
-    name, ranks, weights, port = sys.argv[1:5]
+    name, ranks, weights, strategy, port = sys.argv[1:6]
     work, comm = WORKLOADS[name], world() if int(ranks) > 1 else None
     before = peak_memory()
-    training = Training(work, comm, weights)
+    training = Training(work, comm, weights, zero=strategy == "zero1")
     products: list[Any] = []
     done = 0
 

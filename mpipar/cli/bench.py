@@ -75,6 +75,7 @@ def bench_virtual(
 def bench_step(
     workload: Annotated[str, typer.Option(help="mlp, small, gpt, or several with commas.")] = "mlp,small,gpt",
     ranks: Annotated[str, typer.Option(help="Numbers of ranks, with commas.")] = "1,2",
+    strategy: Annotated[str, typer.Option(help="Of several ranks: data, zero1, or both.")] = "data,zero1",
     pairs: Annotated[int, typer.Option(min=1, help="Turns of each program, the median of which counts.")] = 7,
     as_json: Json = False,
     save: Save = False,
@@ -82,7 +83,8 @@ def bench_step(
     """A training step here and with PyTorch DDP, in turns on the same cores."""
     from mpipar.bench import step
 
-    found = step.measure(workload.split(","), [*map(count, ranks.split(","))], pairs)
+    numbers = [*map(count, ranks.split(","))]
+    found = step.measure(workload.split(","), numbers, pairs, strategy.split(","))
     _bench("step", step.table, found, as_json, save)
 
 

@@ -83,11 +83,18 @@ def bring_back(flat: Any, x: Any) -> None:
         x[...] = flat.reshape(x.shape)
 
 
-def reduction(operation: str, x: Any, op: str) -> collectives.Add:
+def reduction(operation: str, x: Any, op: str, scale: float | None = None) -> collectives.Add:
     """What `op` does with two arrays like x.   errors: OptionError, DTypeError"""
-    if op == "mean" and x.dtype.kind != "f":
-        raise DTypeError(f"{operation}: the mean of {x.dtype} is not a {x.dtype}; use float32, or op='sum'")
+    if x.dtype.kind != "f" and (op == "mean" or scale is not None):
+        what = "the mean" if op == "mean" else f"{scale} times a number"
+        raise DTypeError(f"{operation}: {what} of {x.dtype} is not a {x.dtype}; use float32")
     return collectives.combine(op)
+
+
+def scaled(x: Any, scale: float, out: Any) -> Any:
+    """out ← scale · x.   returns: out"""
+    (np if isinstance(x, np.ndarray) else xp).multiply(x, scale, out=out)
+    return out
 
 
 def header_of(x: Any) -> np.ndarray:

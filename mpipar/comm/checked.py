@@ -146,7 +146,7 @@ class CheckedTransport:
         """A collective begins: what all ranks must agree on.   returns: its number"""
         dtype, count = ("", 0) if kind in ("barrier", "split") else (CARRIED[x.dtype], x.size)
         entered = Entered(kind, root, op, dtype, count, algorithm, site)
-        return self.ledger.enter_collective(self.name, self.world, entered)
+        return self.ledger.enter_collective(self.ledger.book(self.name, self.world), entered)
 
     def left(self) -> None:
         """The collective is done."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mpipar.arrays import BACKEND, empty_like, overlap
+from mpipar.arrays import BACKEND, empty_like, overlap, same_place
 from mpipar.comm import collectives
 from mpipar.comm.blocks import (
     HEADER,
@@ -23,17 +23,21 @@ from mpipar.comm.blocks import (
     header_of,
     reduction,
     result,
+    scaled,
 )
 from mpipar.comm.clocks import offset_to_rank_0
+from mpipar.comm.collective_call import CollectiveCall
 from mpipar.comm.messages import Hops, Messages
 from mpipar.comm.network import SHARED_MEMORY, Network
+from mpipar.comm.repeat import Repeat
 from mpipar.comm.started import Call, Started, UnderWay
 from mpipar.comm.transport import Transport
-from mpipar.comm.wire import CARRIED, check_array
+from mpipar.comm.wire import check_array
 from mpipar.errors import MessageError, OptionError, ShapeError
-from mpipar.trace import Event, Recorder, call_site
+from mpipar.trace import Recorder, call_site
 
 NOTHING = np.empty(0, np.uint8)
+REPEATS = 64  # shapes of small arrays whose allreduce is kept ready
 
 
 class Communicator(Messages):
@@ -64,6 +68,7 @@ class Communicator(Messages):
         self._checked = transport if transport.ledger is not None else None
         on_one_host = len(set(self.nodes)) == 1
         self._unseen = on_one_host and self.size > 1 and BACKEND == "numpy" and self._hops.until is not None
+        self._repeats: dict[tuple, Repeat] = {}  # by shape, dtype and op
         self._under_way = UnderWay(self)
         self._splits = 0
         self._stands_for = ""  # why a collective's algorithm is not the one asked for
@@ -100,7 +105,7 @@ class Communicator(Messages):
         check_array("bcast", x)
         self._check_root("bcast", root)
         chosen = self._choose("bcast", algorithm, x)
-        with _Call(self, "bcast", x, chosen, root=root, given=x if self.rank == root else None):
+        with CollectiveCall(self, "bcast", x, chosen, root=root, given=x if self.rank == root else None):
             if chosen == "native":
                 self._native("bcast", x, x, root=root)
             else:
@@ -116,7 +121,7 @@ class Communicator(Messages):
         add, at_root = self._hops.counted(reduction("reduce", x, op)), self.rank == root
         out = result("reduce", x, out if at_root else None, x.shape)  # elsewhere for partial sums
         chosen = self._choose("reduce", algorithm, x)
-        with _Call(self, "reduce", x, chosen, op, root):
+        with CollectiveCall(self, "reduce", x, chosen, op, root):
             if out is not x:
                 out[...] = x
             if chosen == "native":
@@ -129,19 +134,33 @@ class Communicator(Messages):
                 out /= self.size
         return out if at_root else None
 
-    def allreduce(self, x: Any, op: str = "sum", algorithm: str = "auto", out: Any = None) -> Any:
-        """The sum (or prod, max, min, mean) of all ranks' x, on all ranks, bitwise equal."""
+    def allreduce(
+        self, x: Any, op: str = "sum", algorithm: str = "auto", out: Any = None, scale: float | None = None
+    ) -> Any:
+        """The sum (or prod, max, min, mean) of all ranks' x, on all ranks, bitwise equal.
+
+        scale: what this rank's x is multiplied by first, as in NCCL's PreMulSum; through shared memory
+            while it is in the cache
+        """
+        if self._repeats and algorithm == "auto" and type(x) is np.ndarray:
+            repeat = self._repeats.get((x.shape, x.dtype, op))
+            if repeat is not None and (out is x or out is None):
+                return repeat.run(x, empty_like(x) if out is None else x, scale)
         check_array("allreduce", x)
-        add = self._hops.counted(reduction("allreduce", x, op))
+        add = self._hops.counted(reduction("allreduce", x, op, scale))
         out = result("allreduce", x, out, x.shape)
         chosen = self._choose("allreduce", algorithm, x)
-        with _Call(self, "allreduce", x, chosen, op):
+        if scale is not None and not self._scales("allreduce", chosen):
+            x, scale = scaled(x, scale, out), None
+        with CollectiveCall(self, "allreduce", x, chosen, op):
             if chosen == "native" and not overlap(x, out):
                 self._native("allreduce", x, out, op)
             else:
-                self._in_place("allreduce", chosen, x, out, op, add)
+                self._in_place("allreduce", chosen, x, out, op, add, scale)
             if op == "mean":
                 out /= self.size
+        if self._unseen and algorithm == "auto":
+            self._expect_again(x, op, chosen, add)
         return out
 
     def iallreduce(self, x: Any, op: str = "sum", algorithm: str = "auto", out: Any = None) -> Started:
@@ -170,25 +189,38 @@ class Communicator(Messages):
         add = self._hops.counted(reduction("scan", x, op))
         out = result("scan", x, out, x.shape)
         chosen = self._choose("scan", algorithm, x)
-        with _Call(self, "scan", x, chosen, op):
+        with CollectiveCall(self, "scan", x, chosen, op):
             self._in_place("scan", chosen, x, out, op, add)
             if op == "mean":
                 out /= self.rank + 1
         return out
 
-    def reduce_scatter(self, x: Any, op: str = "sum", algorithm: str = "auto") -> Any:
-        """Rank r's block of the sum of all ranks' x.   x: (n, …) -> (about n/size, …), a new array"""
+    def reduce_scatter(
+        self, x: Any, op: str = "sum", algorithm: str = "auto", out: Any = None, scale: float | None = None
+    ) -> Any:
+        """Rank r's block of the sum of all ranks' x, a new array or out.   x: (n, …) -> (about n/size, …)
+
+        out: may be x's own block, else it shares no memory with x;   scale: as in allreduce
+        """
         check_blocks("reduce_scatter", x)
-        add = self._hops.counted(reduction("reduce_scatter", x, op))
+        add = self._hops.counted(reduction("reduce_scatter", x, op, scale))
         whole = blocks(x.shape, x.dtype, self.size)
+        mine = result("reduce_scatter", x, out, whole.block(self.rank))
         chosen = self._choose("reduce_scatter", algorithm, x)
-        with _Call(self, "reduce_scatter", x, chosen, op):
-            mine = empty_like(x, whole.block(self.rank))
+        reads_only, work = self._scales("reduce_scatter", chosen), None
+        if scale is not None and not reads_only:
+            x = work = scaled(x, scale, empty_like(x))
+        with CollectiveCall(self, "reduce_scatter", x, chosen, op):
             if chosen == "native":
                 self._native("reduce_scatter", x, mine, op, lengths=whole.lengths)
+            elif reads_only:
+                flat = mine.reshape(-1)
+                self._run(
+                    "reduce_scatter", chosen, x.reshape(-1), whole.lengths, self._hops, add, flat, scale
+                )
+                bring_back(flat, mine)
             else:
-                work = empty_like(x)
-                work[...] = x
+                work = x.copy() if work is None else work
                 flat, before = work.reshape(-1), sum(whole.lengths[: self.rank])
                 self._run("reduce_scatter", chosen, flat, whole.lengths, self._hops, add)
                 mine[...] = flat[before : before + mine.size].reshape(mine.shape)
@@ -199,7 +231,8 @@ class Communicator(Messages):
     def allgather(self, x: Any, algorithm: str = "auto", out: Any = None) -> Any:
         """All ranks' blocks one after the other along dim 0, on all ranks.
 
-        x: (rows, …) -> (size·rows, …). Where the ranks' blocks differ by a row give `out`.
+        x: (rows, …) -> (size·rows, …). Where the ranks' blocks differ by a row give `out`, whose own block
+        x may be.
         """
         check_blocks("allgather", x)
         out = empty_like(x, (self.size * len(x), *x.shape[1:])) if out is None else out
@@ -207,13 +240,16 @@ class Communicator(Messages):
         whole = blocks(out.shape, out.dtype, self.size)
         check_mine("allgather", self.rank, x, whole)
         chosen = self._choose("allgather", algorithm, out)
-        with _Call(self, "allgather", out, chosen, given=x):
-            x = x.copy() if overlap(x, out) else x
+        with CollectiveCall(self, "allgather", out, chosen, given=x):
+            flat, before = out.reshape(-1), sum(whole.lengths[: self.rank])
+            mine = flat[before : before + x.size]
+            is_there = same_place(x, mine)
+            x = x.copy() if overlap(x, out) and not is_there else x
             if chosen == "native":
-                self._native("allgather", x, out, lengths=whole.lengths)
+                self._native("allgather", x.copy() if is_there else x, out, lengths=whole.lengths)
             else:
-                flat, before = out.reshape(-1), sum(whole.lengths[: self.rank])
-                flat[before : before + x.size] = x.reshape(-1)
+                if not is_there:
+                    mine[...] = x.reshape(-1)
                 self._run("allgather", chosen, flat, whole.lengths, self._hops)
                 bring_back(flat, out)
         return out
@@ -233,7 +269,7 @@ class Communicator(Messages):
         check_mine("gather", self.rank, x, whole)
         out = result("gather", x, out, whole.shape) if self.rank == root else None
         chosen = self._choose("gather", algorithm, whole)
-        with _Call(self, "gather", whole, chosen, root=root, given=x):
+        with CollectiveCall(self, "gather", whole, chosen, root=root, given=x):
             x = x.copy() if out is not None and overlap(x, out) else x
             if chosen == "native":
                 self._native("gather", x, out, root=root, lengths=whole.lengths)
@@ -253,12 +289,12 @@ class Communicator(Messages):
         if self.rank == root:
             check_blocks("scatter", x)
         header = header_of(x) if self.rank == root else np.empty(HEADER, np.int64)
-        with _Call(self, "bcast", header, "binomial", root=root, given=None):
+        with CollectiveCall(self, "bcast", header, "binomial", root=root, given=None):
             self._run("bcast", "binomial", header, self._hops, root)
         whole, place = from_header(header, self.size)
         chosen = self._choose("scatter", algorithm, whole)
         x = x if self.rank == root else None
-        with _Call(self, "scatter", whole, chosen, root=root, given=x):
+        with CollectiveCall(self, "scatter", whole, chosen, root=root, given=x):
             mine = place.empty(whole.block(self.rank), whole.dtype)
             if chosen == "native":
                 self._native("scatter", x, mine, root=root, lengths=whole.lengths)
@@ -276,7 +312,7 @@ class Communicator(Messages):
             )
         out = result("alltoall", x, out, x.shape)
         chosen = self._choose("alltoall", algorithm, x)
-        with _Call(self, "alltoall", x, chosen):
+        with CollectiveCall(self, "alltoall", x, chosen):
             x = x.copy() if overlap(x, out) else x
             if chosen == "native":
                 self._native("alltoall", x, out)
@@ -290,7 +326,7 @@ class Communicator(Messages):
     def barrier(self, algorithm: str = "auto") -> None:
         """Returns on no rank before all ranks have called it."""
         chosen = self._choose("barrier", algorithm, NOTHING)
-        with _Call(self, "barrier", NOTHING, chosen):
+        with CollectiveCall(self, "barrier", NOTHING, chosen):
             if chosen == "native":
                 self._native("barrier", None, None)
             else:
@@ -306,7 +342,7 @@ class Communicator(Messages):
             raise MessageError(f"split: color {color} is negative; use None to stay out")
         number, self._splits = self._splits, self._splits + 1
         self._stands_for = ""
-        with _Call(self, "split", NOTHING, "native"):
+        with CollectiveCall(self, "split", NOTHING, "native"):
             transport = self._transport.split(color, key)
         if transport is None:
             return None
@@ -322,6 +358,19 @@ class Communicator(Messages):
             self._stands_for = " (for native)"
         return chosen
 
+    def _scales(self, operation: str, chosen: str) -> bool:
+        """Whether the algorithm scales x by itself; what it does with the numbers is not recorded."""
+        return self._unseen and chosen != "native" and collectives.ALGORITHMS[operation][chosen].scales
+
+    def _expect_again(self, x: np.ndarray, op: str, chosen: str, add: Any) -> None:
+        again = collectives.ALGORITHMS["allreduce"][chosen].again
+        few = None if again is None else again(x, self._hops, add)
+        if few is None:
+            return
+        if len(self._repeats) == REPEATS:
+            self._repeats.clear()
+        self._repeats[x.shape, x.dtype, op] = Repeat(self, x, op, chosen, few)
+
     def _check_root(self, operation: str, root: int) -> None:
         if not 0 <= root < self.size:
             raise MessageError(f"{operation}: root {root} does not exist; ranks are 0 … {self.size - 1}")
@@ -329,14 +378,16 @@ class Communicator(Messages):
     def _run(self, operation: str, chosen: str, *args: Any) -> None:
         collectives.ALGORITHMS[operation][chosen].run(*args)
 
-    def _in_place(self, operation: str, chosen: str, x: Any, out: Any, op: str, add: Any) -> None:
+    def _in_place(
+        self, operation: str, chosen: str, x: Any, out: Any, op: str, add: Any, scale: float | None = None
+    ) -> None:
         if out is not x:
             out[...] = x
         if chosen == "native":
             self._native(operation, out, out, op)
             return
         flat = out.reshape(-1)
-        self._run(operation, chosen, flat, self._hops, add)
+        self._run(operation, chosen, flat, self._hops, add, *(() if scale is None else (scale,)))
         bring_back(flat, out)
 
     def _native(
@@ -350,49 +401,3 @@ class Communicator(Messages):
             wire.done(given, x)
         if taken is not None:
             wire.deliver(taken, out)
-
-
-class _Call:
-    """Records a collective around its hops, which become its children.
-
-    x: what tells the size of the call;   given: this rank's input where that is not x
-    """
-
-    def __init__(
-        self, comm: Communicator, operation: str, x: Any, algorithm: str, op: str = "", root: int = -1,
-        given: Any = ...,
-    ) -> None:  # fmt: skip
-        self._comm, self._recorder, self._checked = comm, comm._recorder, comm._checked
-        if self._recorder is not None or self._checked is not None:
-            self._what = (operation, x, algorithm, op, root)
-            self._given = x if given is ... else given
-            self._site = call_site(sys._getframe(2))
-
-    def __enter__(self) -> None:
-        self._entered = self._comm._transport.now()
-        if self._checked is not None:
-            operation, x, algorithm, op, root = self._what
-            self._checked.entering(operation, root, op, x, algorithm, self._site)
-        recorder = self._recorder
-        if recorder is not None:
-            show = recorder.values and self._given is not None
-            self._values = recorder.values_of(self._given) if show else None
-            self._comm._hops.parent = self._seq = recorder.begin()
-            self._start = recorder.clock()
-
-    def __exit__(self, error: object, *_: object) -> None:
-        recorder, comm = self._recorder, self._comm
-        comm.seconds += (comm._transport.now() - self._entered) / 1e9
-        comm._hops.phase = ""
-        if self._checked is not None and error is None:
-            self._checked.left()
-        if recorder is None or error is not None:
-            return
-        operation, x, algorithm, op, root = self._what
-        event = Event(
-            self._seq, operation, self._start, recorder.clock(), comm.name,
-            comm._world_ranks[root] if root >= 0 else -1, -1, x.nbytes, CARRIED[x.dtype], x.shape,
-            algorithm + comm._stands_for, op, "", -1, recorder.step, recorder.micro, self._site,
-            recorder.scope_path, self._values,
-        )  # fmt: skip
-        recorder.add(event)

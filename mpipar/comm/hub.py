@@ -6,7 +6,7 @@ are printed by the hub's rank too, once in the job, and on mpirun's own host.
 
 Nothing here ends a job or slows it down: whoever cannot reach the hub (a firewall, a lost
 connection) watches its own node. The hub leaves out the ranks of a node that it no longer hears,
-and diagnose.py takes a rank without a snapshot for one that may go on.
+and stuck.py takes a rank without a snapshot for one that may go on.
 
 Only IPv4 addresses and no host names, whose resolution is broken on many a cluster.
 """
@@ -25,8 +25,7 @@ from contextlib import suppress
 import msgspec
 
 from mpipar import failure
-from mpipar.comm.diagnose import States
-from mpipar.comm.ledger import Snapshot
+from mpipar.comm.ledger import Snapshot, States
 
 PERIOD = 0.4  # s between two reports of a node
 BEAT = 1.0  # s after which it reports even if nothing has changed

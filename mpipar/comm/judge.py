@@ -3,16 +3,11 @@
 from pathlib import Path
 from types import TracebackType
 
-from mpipar.comm.diagnose import (
-    States,
-    find_leftovers,
-    find_mismatch,
-    find_uncalled,
-    find_wrong_message,
-)
-from mpipar.comm.ledger import Ledger, Snapshot, steps_of
+from mpipar.comm.ledger import Ledger, Snapshot, States, steps_of
+from mpipar.comm.mismatch import find_mismatch, find_uncalled
 from mpipar.comm.replay import would_deadlock
 from mpipar.comm.verdict import Verdict
+from mpipar.comm.wrong_message import find_leftovers, find_wrong_message
 from mpipar.errors import MpiparError, VerdictError
 from mpipar.trace import site_of
 

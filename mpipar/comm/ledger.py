@@ -10,7 +10,7 @@ diagnose.py reads the ledgers of all ranks; watch.py carries them from process t
 """
 
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -103,6 +103,14 @@ class Calls(msgspec.Struct, array_like=True):
     last: list[Entered] = msgspec.field(default_factory=list)
 
 
+class Book(NamedTuple):
+    """Where the collectives of a communicator are written down.   last: the last ones, see Calls"""
+
+    comm: str
+    calls: Calls
+    last: deque[Entered]
+
+
 class Step(msgspec.Struct, array_like=True, frozen=True):
     """One entry of the log: a message started ("send", "recv", "isend", "irecv") or waited for
     ("wait send", "wait recv"), with its number in its channel; or a collective of WAITS_FOR_ALL,
@@ -165,6 +173,9 @@ class Snapshot(msgspec.Struct, array_like=True):
         return self.doing is not None and self.doing.op == "gone"
 
 
+States = dict[int, Snapshot]  # by world rank
+
+
 class Ledger:
     """One rank's book. `counter` grows with every call, so a rank with the same counter waits."""
 
@@ -178,7 +189,7 @@ class Ledger:
         self.sent: dict[Key, Channel] = {}
         self.received: dict[Key, Channel] = {}
         self.calls: dict[str, Calls] = {}
-        self._last: dict[str, deque] = {}
+        self._books: dict[str, Book] = {}
         self.wild = 0
         self.blind: list[Blind] = []
         self.races: dict[str, None] = {}  # lines of receives that raced for a message, in order
@@ -259,20 +270,24 @@ class Ledger:
         self.doing = None
 
     # ---- collectives
-    def enter_collective(self, comm: str, members: list[int], entered: Entered) -> int:
+    def book(self, comm: str, members: list[int]) -> Book:
+        """That of a communicator with these world ranks."""
+        if comm not in self.calls:
+            self.calls[comm] = Calls(members)
+            self._books[comm] = Book(comm, self.calls[comm], deque(maxlen=COLLECTIVES_KEPT))
+        return self._books[comm]
+
+    def enter_collective(self, book: Book, entered: Entered) -> int:
         """returns: its number on this communicator, from 1"""
-        calls = self.calls.get(comm)
-        if calls is None:
-            calls = self.calls[comm] = Calls(members)
-            self._last[comm] = deque(maxlen=COLLECTIVES_KEPT)
-        calls.entered += 1
-        self._last[comm].append(entered)
+        comm, calls, last = book
+        calls.entered = number = calls.entered + 1
+        last.append(entered)
         self.last_line = entered.site
-        if entered.kind in WAITS_FOR_ALL:
-            self.log(entered.kind, -1, comm, 0, calls.entered, entered.site)
-        self.inside = [comm, calls.entered]
+        if len(self.steps) < STEPS_KEPT and entered.kind in WAITS_FOR_ALL:
+            self.log(entered.kind, -1, comm, 0, number, entered.site)
+        self.inside = [comm, number]
         self.counter += 1
-        return calls.entered
+        return number
 
     def leave_collective(self) -> None:
         self.inside = None
@@ -280,8 +295,8 @@ class Ledger:
 
     def snapshot(self, waiting: bool, blocked: float = 0.0, pid: int = 0) -> Snapshot:
         """The book as it is now; waiting: the call in progress is to be shown."""
-        for comm, calls in list(self.calls.items()):
-            calls.last = list(self._last[comm])
+        for _, calls, last in list(self._books.values()):
+            calls.last = list(last)
         doing = self.doing
         return Snapshot(
             self.rank, self.counter, Doing(*doing) if waiting and doing else None, self.inside,

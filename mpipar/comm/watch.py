@@ -29,7 +29,7 @@ from typing import Any
 import msgspec
 
 from mpipar import failure
-from mpipar.comm.diagnose import States, diagnose, never_go_on
+from mpipar.comm.diagnose import diagnose
 from mpipar.comm.hub import PERIOD, Hub, Spoke
 from mpipar.comm.judge import (
     behind_error,
@@ -41,7 +41,8 @@ from mpipar.comm.judge import (
     never_waited_for,
     raced,
 )
-from mpipar.comm.ledger import Ledger, Snapshot
+from mpipar.comm.ledger import Ledger, Snapshot, States
+from mpipar.comm.stuck import never_go_on
 from mpipar.comm.verdict import Verdict
 from mpipar.errors import VerdictError
 from mpipar.trace import call_site

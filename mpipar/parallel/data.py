@@ -109,8 +109,9 @@ class DataParallel:
 
     def _allreduce(self, share: float) -> None:
         for bucket in self.buckets:
-            bucket.weigh(share)
-            self.comm.allreduce(bucket.grad, algorithm=self.algorithm, out=bucket.grad)
+            if share == 0:
+                bucket.grad.fill(0)
+            self.comm.allreduce(bucket.grad, algorithm=self.algorithm, out=bucket.grad, scale=share)
 
     def verify(self) -> None:
         """Compare all ranks' parameters, see replicas.py."""

@@ -32,7 +32,8 @@ class Unit:
     """Parameters of one dtype in a row, whose gradients travel together, and so do their values.
 
     start, stop: this rank's piece of the row;   data, grad: its numbers and their gradient, see `own`
-    parts: the piece, parameter by parameter;   row: all numbers, where this rank keeps them
+    parts: the piece, parameter by parameter
+    row, whole_grad: all numbers and all gradients, where this rank keeps them side by side
     summed: whether `grad` holds this step's gradient
     """
 
@@ -44,6 +45,7 @@ class Unit:
         self.stop = self.start + lengths[comm.rank]
         self.parts: list[Part] = []
         self.row: Any = None
+        self.whole_grad: Any = None
         self.summed = False
 
     def __len__(self) -> int:
@@ -62,18 +64,24 @@ class Unit:
         move_into([part.own for part in self.parts], data, grad)
 
     def gradients(self, share: float) -> Any:
-        """share · all gradients of the row, which the parameters give up; zeros where there are none.
+        """All gradients of the row, which the parameters give up; zeros where there are none.
 
         share: with 0 all are zero, whatever they were
+        returns: the array in which backward has written them side by side, else a new one
         """
-        row = xp.concatenate(
-            [
-                xp.zeros(p.size, p.dtype) if p.grad is None or share == 0 else p.grad.reshape(-1)
-                for p in self.parameters
+        parameters, row = self.parameters, self.whole_grad
+        if (
+            row is None
+            or share == 0
+            or any(p.grad is None or p.grad is not p.grad_buffer for p in parameters)
+        ):
+            zero = [p.grad is None or share == 0 for p in parameters]
+            parts = [
+                xp.zeros(p.size, p.dtype) if is_zero else p.grad.reshape(-1)
+                for p, is_zero in zip(parameters, zero, strict=True)
             ]
-        )
-        row *= share
-        for p in self.parameters:
+            row = xp.concatenate(parts)
+        for p in parameters:
             p.grad = None
         return row
 
@@ -81,7 +89,7 @@ class Unit:
         """The piece's gradient: this, after what came earlier in the step."""
         if self.summed:
             self.grad += grad
-        else:
+        elif grad is not self.grad:
             self.grad[...] = grad
         self.summed = True
         for part in self.parts:
@@ -104,7 +112,8 @@ def own_in_flats(units: list[Unit], names: dict[int, str], with_gradients: bool)
         move_into(flat.parameters, xp.empty_like(flat.data))
     for unit in units:
         flat, first, _ = unit.parameters[0].place
-        unit.row = flat.data[first : first + len(unit)]
+        whole = slice(first, first + len(unit))
+        unit.row, unit.whole_grad = flat.data[whole], flat.grad[whole] if with_gradients else None
         piece = slice(first + unit.start, first + unit.stop)
         data = flat.data[piece]
         unit.own(data, flat.grad[piece] if with_gradients else xp.zeros_like(data), names)

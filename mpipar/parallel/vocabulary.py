@@ -6,7 +6,7 @@ rank ever holds the logits of all V words, the largest tensor of a language mode
 
 from typing import Any
 
-from mpipar.arrays import add_at, xp
+from mpipar.arrays import add_rows, xp
 from mpipar.comm import Communicator
 from mpipar.tensor import Tensor
 from mpipar.tensor.checks import check_ids, check_tensors, constant
@@ -29,7 +29,7 @@ def partial_embedding(ids: Any, weight: Tensor, first: int, vocabulary: int) -> 
 
     def vjp(dy):
         dw = xp.zeros(weight.shape, dy.dtype)
-        add_at(dw, local, dy * here[..., None])
+        add_rows(dw, local, dy * here[..., None])
         return (dw,)
 
     return Tensor(y, (weight,), vjp)

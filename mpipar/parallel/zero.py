@@ -183,9 +183,8 @@ class Sums(Overlap):
     def leave(self) -> None:
         """Sum the next unit: n (N-1)/N numbers sent with the ring."""
         unit = self.waiting[0]
-        row = unit.gradients(self._share)
-        piece = self._comm.reduce_scatter(row, algorithm=self._algorithm)
-        unit.add(piece)
+        row, out = unit.gradients(self._share), None if unit.summed else unit.grad
+        unit.add(self._comm.reduce_scatter(row, "sum", self._algorithm, out, scale=self._share))
         self._sums.append(unit)
 
     _start_next = leave

@@ -37,6 +37,7 @@ Vjp = Callable[[Any], tuple[Any, ...]]  # may hold None for a parent without req
 # no graph is kept. A context variable and not a global: virtual ranks share a process, each has its own.
 computing: ContextVar[str | None] = ContextVar("computing", default="")
 _between: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("between", default=())
+NDARRAY = xp.ndarray
 _computed = count(1)  # numbers operations in the order of the program
 
 
@@ -66,12 +67,12 @@ class Tensor:
     data: array of any shape; numbers and lists become float32
     grad: an array like data after `backward`, else None; only leaves keep it
     name: the global name of a parameter, for messages and errors
-    grad_buffer: where a leaf's gradient is written if set (a view into a flat buffer)
+    grad_buffer: where a leaf's gradient is written if set (a view into a flat buffer), see `room`
     module: of a result that has a vjp, the name of the module that computed it; for traces
     """
 
     __slots__ = (
-        "__weakref__", "data", "grad", "grad_buffer", "hooks", "module", "name", "order", "parents",
+        "__weakref__", "data", "grad", "grad_buffer", "hooks", "lent", "module", "name", "order", "parents",
         "requires_grad", "vjp",
     )  # fmt: skip
     __array_ufunc__ = None  # so that array + Tensor asks Tensor.__radd__
@@ -86,24 +87,28 @@ class Tensor:
         name: str | None = None,
     ) -> None:
         self.name = name
-        self.grad = self.grad_buffer = self.hooks = None
-        self.order = 0
+        self.grad = self.grad_buffer = self.hooks = self.lent = None
         if vjp is None:
             self.data = _as_data(data)
-            self.parents, self.vjp, self.requires_grad = (), None, requires_grad
+            self.parents, self.vjp, self.order, self.requires_grad = (), None, 0, requires_grad
             if requires_grad and self.data.dtype.kind != "f":
                 raise DTypeError(f"a tensor of dtype {self.data.dtype} has no gradient; use a float dtype")
             return
         # NumPy turns results without dims into scalars; CuPy keeps arrays, and so do we
-        self.data = data if isinstance(data, xp.ndarray) else xp.asarray(data)
+        self.data = data if isinstance(data, NDARRAY) else xp.asarray(data)
         module = computing.get()
         if module is not None:
             for parent in parents:
                 if parent.requires_grad:
-                    self.parents, self.vjp, self.requires_grad = parents, vjp, True
-                    self.order, self.module = next(_computed), module
+                    self.parents, self.vjp, self.order, self.requires_grad = (
+                        parents,
+                        vjp,
+                        next(_computed),
+                        True,
+                    )
+                    self.module = module
                     return
-        self.parents, self.vjp, self.requires_grad = (), None, False
+        self.parents, self.vjp, self.order, self.requires_grad = (), None, 0, False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -142,6 +147,17 @@ class Tensor:
         """The same data as a leaf without a graph."""
         return Tensor(self.data)
 
+    def room(self) -> Any:
+        """Where a vjp may write its gradient of this leaf; None where it has to make an array.
+
+        It is grad_buffer, which saves a copy, for the first that asks in a backward: of a leaf that is
+        used more than once, it holds that part until the parts are added up.
+        """
+        if self.grad_buffer is None or self.grad is not None or self.lent:
+            return None
+        self.lent = True
+        return self.grad_buffer
+
     def register_post_accumulate_grad_hook(self, hook: Callable[["Tensor"], None]) -> Callable[[], None]:
         """Call hook(self) in each backward as soon as this leaf's gradient is complete.
 
@@ -165,33 +181,31 @@ class Tensor:
     def _walk(self, seed: Any, enter: Callable[[str], None] | None) -> None:
         """enter: to be told of the module of each operation, where a trace is recorded"""
         uses = count_uses(self)
-        pending: dict[int, Any] = {id(self): seed}
-        ready = [(-self.order, self)]  # a heap: the operation computed last is heard first
+        heard: dict[int, Any] = {}  # of a tensor with several uses: the sum of its parts so far
+        ready = [(-self.order, self, seed)]  # a heap: the operation computed last is heard first
         while ready:
-            node = heappop(ready)[1]
-            gradient = pending.pop(id(node))
-            if node.vjp is None:
+            _, node, gradient = heappop(ready)
+            parents, vjp = node.parents, node.vjp
+            if vjp is None:
                 node._accumulate(gradient)
                 continue
             if enter is not None:
                 enter(node.module)
-            parents, vjp = node.parents, node.vjp
             node.parents, node.vjp = (), _already_freed
             for parent, part in zip(parents, vjp(gradient), strict=True):
                 if not parent.requires_grad:
                     continue
                 assert part is not None, f"vjp gave no gradient for {parent}"
                 key = id(parent)
-                known = pending.get(key)
-                # not in place: a vjp may hand the same array to two parents
-                pending[key] = part if known is None else known + part
-                uses[key] -= 1
-                if uses[key] > 0:
-                    continue
-                if parent.vjp is None:
-                    parent._accumulate(pending.pop(key))
+                uses[key] = to_come = uses[key] - 1
+                if key in heard:  # not in place: a vjp may hand the same array to two parents
+                    part = heard.pop(key) + part
+                if to_come:
+                    heard[key] = part
+                elif parent.vjp is None:
+                    parent._accumulate(part)
                 else:
-                    heappush(ready, (-parent.order, parent))
+                    heappush(ready, (-parent.order, parent, part))
             for call in _between.get():
                 call()
 
@@ -215,10 +229,12 @@ class Tensor:
 
     def _accumulate(self, gradient: Any) -> None:
         assert gradient.shape == self.shape, f"vjp gave {gradient.shape} for {self}"
+        self.lent = None
         if self.grad is not None:
             self.grad += gradient
         elif self.grad_buffer is not None:
-            self.grad_buffer[...] = gradient
+            if gradient is not self.grad_buffer:
+                self.grad_buffer[...] = gradient
             self.grad = self.grad_buffer
         else:
             self.grad = xp.array(gradient, dtype=self.dtype)
@@ -232,12 +248,12 @@ def count_uses(root: Tensor) -> dict[int, int]:
     to_visit = [root]
     while to_visit:
         for parent in to_visit.pop().parents:
-            if not parent.requires_grad:
-                continue
-            if id(parent) not in uses:
-                uses[id(parent)] = 0
-                to_visit.append(parent)
-            uses[id(parent)] += 1
+            if parent.requires_grad:
+                key = id(parent)
+                if key not in uses:
+                    uses[key] = 0
+                    to_visit.append(parent)
+                uses[key] += 1
     return uses
 
 

@@ -6,6 +6,7 @@ for each operand that needs a gradient.
 
 import math
 
+from mpipar.arrays import xp
 from mpipar.errors import ShapeError
 from mpipar.tensor.broadcast import broadcast_shape, optional, sum_rows, sum_to
 from mpipar.tensor.checks import check_tensors
@@ -40,7 +41,7 @@ def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
         dy = dy.reshape(rows, out)
         return (
             (dy @ m).reshape(a.shape) if x.requires_grad else None,
-            dy.T @ flat if w.requires_grad else None,
+            xp.matmul(dy.T, flat, out=w.room()) if w.requires_grad else None,
             sum_rows(dy) if b is not None and b.requires_grad else None,
         )
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mpipar.arrays import add_at, xp
+from mpipar.arrays import add_rows, xp
 from mpipar.errors import ShapeError
 from mpipar.tensor.checks import check_ids, check_tensors, constant
 from mpipar.tensor.engine import Tensor
@@ -25,7 +25,7 @@ def embedding(ids: Any, weight: Tensor) -> Tensor:
 
     def vjp(dy):
         dw = xp.zeros(weight.shape, dy.dtype)
-        add_at(dw, ids, dy)
+        add_rows(dw, ids, dy)
         return (dw,)
 
     return Tensor(weight.data[ids], (weight,), vjp)

@@ -77,3 +77,15 @@ def test_add_at_adds_up_repeated_indices():
     x = asarray(np.zeros(3))
     arrays.add_at(x, asarray(np.array([1, 1, 2])), asarray(np.ones(3)))
     assert to_host(x).tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize("rows, width, count", [(3, 2, 5), (700, 40, 30), (600, 33, 100_000), (1, 20_000, 2)])
+def test_add_rows_adds_up_repeated_ids(rows, width, count):
+    draw = np.random.default_rng(rows)
+    ids, values = draw.integers(0, count, (rows, 1)), draw.standard_normal((rows, 1, width))
+    table = asarray(np.ones((count, width)))
+    arrays.add_rows(table, asarray(ids), asarray(values))
+    expected = np.ones((count, width))
+    for i, row in zip(ids[:, 0], values[:, 0], strict=True):
+        expected[i] += row
+    assert np.allclose(to_host(table), expected, rtol=0, atol=1e-12)

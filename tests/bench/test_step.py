@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 from test_bench import bench
 
-from mpipar.bench import scaling, step
+from mpipar.arrays import asarray, to_host
+from mpipar.bench import graph, scaling, step
 from mpipar.bench.turns import Program
 from mpipar.bench.workloads import WORKLOADS, replay
 from mpipar.errors import LaunchError, OptionError
@@ -17,8 +18,10 @@ from mpipar.errors import LaunchError, OptionError
 def test_both_train_the_same_model(monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.setattr(step, "SECONDS", 0.02)
-    (row,) = step.measure(["tiny_gpt"], [2], pairs=2)["rows"]
-    assert row["apart"] <= 1e-4 and not row["void"]
+    row, zero = step.measure(["tiny_gpt"], [2], pairs=2)["rows"]
+    for one in (row, zero):
+        assert one["apart"] <= 1e-4 and not one["void"]
+    assert zero["strategy"] == "zero1" and abs(zero["apart"] - row["apart"]) < 1e-6
     ratios = sorted(turn["peer"] / turn["ours"] for turn in row["turns"])
     assert (row["least"], row["most"]) == pytest.approx(ratios)
     assert row["ratio"] == pytest.approx(sum(ratios) / 2)
@@ -38,7 +41,19 @@ def test_without_the_peer(monkeypatch):
     monkeypatch.setattr(step, "SECONDS", 0.01)
     result = step.measure(["tiny"], [1], pairs=1)
     assert "ratio" not in result["rows"][0] and result["rows"][0]["ours"] > 0
+    assert all(seconds > 0 for seconds in result["graph"].values())
     assert "pip install torch" in shown(step.table(result))
+
+
+def test_the_chains_with_and_without_a_graph_compute_the_same():
+    x = asarray(np.full(8, 1.01, np.float32))
+    assert (to_host(graph._relu_chain(x)) == to_host(graph._plain_relu_chain(x))).all()
+    for with_graph, plain in zip(graph._mul_chain(x), graph._plain_mul_chain(x), strict=True):
+        assert np.allclose(to_host(with_graph), to_host(plain), rtol=1e-5)
+
+
+def result_of(rows):
+    return {"rows": rows, "peer": "torch 1", "pairs": 1, "graph": {"relu": 1.5e-6, "mul": 2.5e-6}}
 
 
 def answers(*losses, times=(2e-3,), peak=3 << 20):
@@ -48,28 +63,37 @@ def answers(*losses, times=(2e-3,), peak=3 << 20):
 @pytest.mark.parametrize("apart, void", [(0.9e-4, False), (1.1e-4, True), (float("nan"), True)])
 def test_losses_that_differ_make_a_row_void(apart, void):
     first = {"ours": answers(2.0, 1.0), "peer": answers(2.0, 1.0 + apart)}
-    row = step._compare("mlp", 2, first, [{"ours": 1.0, "peer": 2.0, "limit": 0.5}])
+    row = step._compare("mlp", 2, "data", first, [{"ours": 1.0, "peer": 2.0, "limit": 0.5}])
     assert row["void"] is void
-    text = shown(step.table({"rows": [row], "peer": "torch 1", "pairs": 1}))
+    text = shown(step.table(result_of([row])))
     assert ("void" in text) is void and ("2.00" in text) is not void
 
 
 def test_the_table_fits_and_has_the_targets():
     turn = {"ours": 12.34e-3, "peer": 123.4e-3, "limit": 11.1e-3}
     first = {"ours": answers(2.0), "peer": answers(2.0)}
-    rows = [step._compare(name, p, first, [turn]) for name in ("mlp", "small", "gpt") for p in (1, 2)]
-    text = shown(step.table({"rows": rows, "peer": "torch 2.13.0+cpu", "pairs": 7}))
+    cases = [
+        (name, *case) for name in ("mlp", "small", "gpt") for case in ((1, ""), (2, "data"), (2, "zero1"))
+    ]
+    rows = [step._compare(*case, first, [turn]) for case in cases]
+    text = shown(step.table(result_of(rows)))
     assert "…" not in text and max(map(len, text.splitlines())) <= 100
     for target in ("≥ 1.8", "≥ 0.65", "≥ 6", "≥ 1.05"):
         assert target in text
 
 
 def test_efficiency_of_scaling():
-    rows = [{"workload": "mlp", "ranks": p, "ours": t, "peer": 2 * t * p} for p, t in ((1, 1.0), (2, 1.25))]
+    times = (("", 1, 1.0), ("data", 2, 1.25), ("zero1", 2, 1.1))
+    rows = [{"workload": "mlp", "ranks": p, "strategy": s, "ours": t, "peer": 2 * t * p} for s, p, t in times]
     found = scaling.efficiency(rows, "mlp")
-    assert found == {"ours": pytest.approx(0.8), "peer": pytest.approx(0.4)}
+    assert found == {
+        "ours": pytest.approx(0.8),
+        "ours ZeRO": pytest.approx(1 / 1.1),
+        "peer": pytest.approx(0.4),
+    }
     result = {"rows": rows, "peer": "torch 1", "efficiency": {"mlp": found}}
-    assert "0.80" in shown(scaling.table(result))
+    text = shown(scaling.table(result))
+    assert "0.80" in text and "0.91" in text
 
 
 def test_products_are_those_of_the_models():

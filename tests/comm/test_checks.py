@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from mpipar.comm import ANY_SOURCE, virtual
-from mpipar.comm.diagnose import diagnose, never_go_on
+from mpipar.comm.diagnose import diagnose
 from mpipar.comm.ledger import HOPS, RUNS_KEPT, STEPS_KEPT, Channel, Ledger, Step
 from mpipar.comm.replay import would_deadlock
+from mpipar.comm.stuck import never_go_on
 from mpipar.errors import DeadlockError, VerdictError
 
 SITE = "train.py:7"

@@ -1,5 +1,6 @@
 """Sums through shared memory: those of the algorithms that send messages, bit by bit."""
 
+import msgspec
 import numpy as np
 import pytest
 from ranks import ranks
@@ -7,9 +8,11 @@ from traced import traced
 
 from mpipar.arrays import BACKEND
 from mpipar.comm import Communicator, virtual
-from mpipar.comm.collectives import orders, segment
+from mpipar.comm.collectives import orders, part_lengths, segment
 from mpipar.comm.collectives.shared import FEW, ROW
-from mpipar.errors import OptionError
+from mpipar.comm.communicator import REPEATS
+from mpipar.errors import DTypeError, MessageError, OptionError
+from mpipar.tensor import Tensor
 
 VISIBLE = ("recursive_doubling", "ring", "rabenseifner")
 
@@ -42,8 +45,11 @@ def test_every_rank_is_added_once(order, p):
         return [tree] if isinstance(tree, int) else leaves(tree[0]) + leaves(tree[1])
 
     assert all(sorted(leaves(tree)) == list(range(p)) for tree in order(p).trees)
-    total = orders.total(order(p).trees[0], [np.array([2.0**r]) for r in range(p)], np.add, np.empty(1))
-    assert total[0] == 2.0**p - 1
+    if p > 1:
+        total = np.empty(1)
+        for step in orders.additions(order(p).trees[0], [np.array([2.0**r]) for r in range(p)], total):
+            np.add(*step)
+        assert total[0] == 2.0**p - 1
 
 
 @ranks(2, 3, 4, 5, virtual=(1, 2, 3, 4, 5, 6, 7, 8, 9))
@@ -122,3 +128,114 @@ def test_who_cannot_open_the_file_makes_all_do_without(monkeypatch, tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     virtual.run(lambda world: world.allreduce(np.ones(3), algorithm="shared_ring"), 2)
     assert not (tmp_path / "empty").exists()
+
+
+@ranks(2, 3, 4)
+def test_a_call_like_an_earlier_one_gives_the_same(world):
+    for k in range(4):
+        for shape, op in (((3, 5), "sum"), ((15,), "sum"), ((15,), "mean"), ((15,), "max")):
+            x = draw(world.rank + k, 15).reshape(shape)
+            seen = world.allreduce(x, op, "recursive_doubling")
+            assert world.allreduce(x, op).tobytes() == seen.tobytes()
+            assert (x == draw(world.rank + k, 15).reshape(shape)).all()
+            every_other = np.zeros((*shape, 2), np.float32)[..., 0]
+            every_other[...] = x
+            assert world.allreduce(every_other, op, out=every_other) is every_other
+            assert every_other.tobytes() == seen.tobytes()
+    assert bool(world._repeats) == world._unseen  # so this has tested what it is for
+
+
+@ranks(2)
+def test_a_call_like_an_earlier_one_is_checked_and_counted(world):
+    comm, x = world.split(0), np.ones(3, np.float32)
+    for _ in range(3):
+        comm.allreduce(x)
+    before = comm.seconds
+    assert (comm.allreduce(x) == 2).all()
+    assert comm.seconds > before or not comm._unseen  # virtual time stands still
+    ledger = comm._transport.ledger
+    ledger.snapshot(False)
+    calls = ledger.calls[comm.name]
+    assert calls.entered == len(calls.last) == 4 and ledger.inside is None
+    assert calls.last[2].site != calls.last[3].site and "test_shared.py:" in calls.last[3].site
+    assert calls.last[3] == msgspec.structs.replace(calls.last[2], site=calls.last[3].site)
+    with pytest.raises(MessageError, match="got Tensor, not an array"):
+        comm.allreduce(Tensor(x))
+
+
+@ranks(2, virtual=())
+def test_more_shapes_than_are_kept_ready(world):
+    comm = world.split(0)
+    for _ in range(2):
+        for n in range(1, REPEATS + 3):
+            assert (comm.allreduce(np.full(n, n)) == 2 * n).all()
+    assert 0 < len(comm._repeats) <= REPEATS or BACKEND == "fake"
+
+
+@ranks(1, 2, 3, 4)
+def test_scaled_sums_are_those_of_scaled_arrays(world):
+    for n in (0, 5, FEW + 1, ROW + 7):
+        x = draw(world.rank, n)
+        for op in ("sum", "mean", "max"):
+            want = world.allreduce(x * np.float32(0.3), op, "ring" if n > FEW else "recursive_doubling")
+            for _ in range(2):  # the second one is prepared
+                got = x.copy()
+                assert world.allreduce(got, op, out=got, scale=0.3) is got
+                assert np.allclose(got, want, rtol=1e-6, atol=1e-7)
+                assert (world.allreduce(x, op, scale=0.3) == got).all()
+            for algorithm in VISIBLE:
+                seen = world.allreduce(x, op, algorithm, scale=0.3)
+                assert seen.tobytes() == world.allreduce(x, op, f"shared_{algorithm}", scale=0.3).tobytes()
+    with pytest.raises(DTypeError, match=r"0\.5 times a number of int64 is not a int64; use float32"):
+        world.allreduce(np.ones(3, np.int64), scale=0.5)
+
+
+@ranks(1, 2, 3, 4, 5, virtual=(1, 2, 3, 4, 5, 6, 7, 8, 9))
+def test_blocks_are_bitwise_those_of_the_messages(world):
+    p = world.size
+    for n in (0, 1, 7, 3 * p, FEW // 2 * 2, FEW + 1, ROW + 7, 2 * ROW + 5):
+        x = draw(world.rank, n)
+        for algorithm in ("ring", "recursive_halving") if p > 1 else ("ring",):
+            for scale in (None, 0.3):
+                seen = world.reduce_scatter(x, "sum", algorithm, scale=scale)
+                got = world.reduce_scatter(x, "sum", f"shared_{algorithm}", scale=scale)
+                assert seen.tobytes() == got.tobytes()
+        assert (x == draw(world.rank, n)).all()
+        lengths = part_lengths(n, p)
+        before = sum(lengths[: world.rank])
+        for algorithm in ("ring", "recursive_doubling", "bruck"):
+            whole = np.full(n, np.nan, np.float32)
+            own = whole[before : before + lengths[world.rank]]
+            own[...] = got
+            world.allgather(own, f"shared_{algorithm}", out=whole)
+            assert whole.tobytes() == world.allgather(got, algorithm, out=np.empty_like(whole)).tobytes()
+
+
+@ranks(2, 3, 4)
+def test_shared_sums_of_all_kinds_follow_each_other(world):
+    p = world.size
+    for k in range(12):  # what one writes, the one before may still read on a slow rank
+        for n in (3 * p, p * (ROW // p // 2 + 1)):
+            x = np.full(n, world.rank + k, np.float32)
+            total = p * k + p * (p - 1) / 2
+            if (k + world.rank) % 3 == 0:
+                world.pause(1e-4)
+            assert (world.reduce_scatter(x, algorithm="shared_ring") == total).all()
+            assert (world.allreduce(x, algorithm="shared_ring") == total).all()
+            ranks = world.allgather(x[: n // p], algorithm="shared_ring").reshape(p, -1)
+            assert (ranks == np.arange(p)[:, None] + k).all()
+            assert (world.allreduce(x, algorithm="shared") == total).all()
+            assert (world.reduce_scatter(x, algorithm="shared_ring") == total).all()
+
+
+@ranks(1, 2, 3, 4)
+def test_a_block_of_x_is_filled_in_place(world):
+    p, r = world.size, world.rank
+    for algorithm in ("auto", "ring", "native"):
+        for n in (2 * p, p * (FEW + 3)):
+            x = np.full((n, 2), r + 1.0, np.float32)
+            own = x[r * n // p : (r + 1) * n // p]
+            assert world.reduce_scatter(x, algorithm=algorithm, out=own, scale=0.5) is own
+            assert (own == p * (p + 1) / 4).all()
+            assert (x == r + 1).sum() >= x.size - own.size
+            assert world.allgather(own, algorithm, out=x) is x and (x == p * (p + 1) / 4).all()

@@ -89,6 +89,30 @@ def test_grad_buffer_receives_the_gradient():
     assert x.grad is x.grad_buffer and (to_host(flat) == [0, 3, 3, 0, 0]).all()
 
 
+@pytest.mark.parametrize("uses", [1, 2, 3])
+def test_a_product_writes_its_gradient_into_the_buffer(uses):
+    w, x = weight(3, 4), weight(2, 4, seed=1)
+    w.grad_buffer = buffer = asarray(np.full((3, 4), np.nan))  # stale numbers must not matter
+    dw = np.ones((2, 3)).T @ to_host(x.data)
+    for times in (1, 2):
+        sum((linear(x, w).sum() for _ in range(uses)), Tensor(asarray(np.zeros(())))).backward()
+        assert w.grad is buffer and np.allclose(to_host(buffer), uses * times * dw)
+    w.grad = None
+    linear(x, w).sum().backward()
+    assert w.grad is buffer and np.allclose(to_host(buffer), dw)
+
+
+def test_only_the_first_part_of_a_gradient_has_room_in_the_buffer():
+    w = weight(3, 4)
+    assert w.room() is None  # it has no buffer
+    w.grad_buffer = asarray(np.zeros((3, 4)))
+    assert w.room() is w.grad_buffer and w.room() is None
+    linear(weight(2, 4), w).sum().backward()
+    assert w.room() is None  # its gradient is there
+    w.grad = None
+    assert w.room() is w.grad_buffer
+
+
 def test_a_leaf_without_dims_gets_an_array():
     x = Tensor(2.0, requires_grad=True)
     (x * x + x).backward()

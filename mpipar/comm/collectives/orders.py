@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpipar.comm.collectives.fold import core, has_folded
-from mpipar.comm.collectives.reduction import Add
+from mpipar.comm.collectives.fold import core, has_folded, is_folded
 
 Tree = int | tuple["Tree", "Tree"]
 
@@ -63,23 +62,28 @@ def rabenseifner(p: int) -> Order:
     return Order(tuple(core(p)), level)
 
 
+@lru_cache
+def recursive_halving(p: int) -> Order:
+    """As rabenseifner, but every rank has a chunk; a folded one's is summed as its neighbour sums."""
+    ranks, trees = core(p), rabenseifner(p).trees
+    summed_by = [r + 1 if is_folded(r, p) else r for r in range(p)]
+    return Order(tuple(range(p)), [trees[ranks.index(r)] for r in summed_by])
+
+
 def _folded(p: int) -> list[Tree]:
     """What each rank of the core begins with: its own, or a folded neighbour's and its own."""
     return [(r - 1, r) if has_folded(r, p) else r for r in core(p)]
 
 
-def total(tree: Tree, parts: list[Any], add: Add, out: Any) -> Any:
-    """The parts of all ranks, added up as the tree says.   returns: out, or where there is one rank, its part
+def additions(tree: Tree, parts: list[Any], out: Any) -> list[tuple[Any, Any, Any]]:
+    """[(mine, theirs, where to), …]: one after the other they leave the sum of the tree's parts in `out`.
 
-    out: shares no memory with a part
+    tree: of two ranks or more;   out: shares no memory with a part
     """
-    if isinstance(tree, int):
-        return parts[tree]
     left, right = tree
-    mine = parts[left] if isinstance(left, int) else total(left, parts, add, out)
-    if isinstance(right, int):
-        theirs = parts[right]
-    else:
-        theirs = total(right, parts, add, np.empty_like(out) if mine is out else out)
-    add(mine, theirs, out)
-    return out
+    is_one, is_other = isinstance(left, int), isinstance(right, int)
+    mine = parts[left] if is_one else out
+    theirs = parts[right] if is_other else out if is_one else np.empty_like(parts[0])
+    first = [] if is_one else additions(left, parts, out)
+    second = [] if is_other else additions(right, parts, theirs)
+    return [*first, *second, (mine, theirs, out)]

@@ -27,7 +27,10 @@ _UFUNCS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum",
 
 @lru_cache
 def combine(reduction: str) -> Add:
-    """The in-place step mine ← mine ∘ theirs.   errors: OptionError for an unknown reduction"""
+    """The in-place step mine ← mine ∘ theirs.   errors: OptionError for an unknown reduction
+
+    its on_host: the ufunc behind it for host arrays, which takes half the time for a few numbers
+    """
     if reduction not in _UFUNCS:
         raise OptionError(f"op={reduction!r} is unknown; choose one of {', '.join(REDUCTIONS)}")
     name = _UFUNCS[reduction]
@@ -37,4 +40,5 @@ def combine(reduction: str) -> Add:
         ufunc = on_host if isinstance(mine, np.ndarray) else on_device
         ufunc(mine, theirs, out=mine if out is None else out)
 
+    into.on_host = on_host
     return into

@@ -5,7 +5,7 @@ To add an algorithm, write it in a file of its own with its cost beside it, and 
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mpipar.comm.collectives import (
     barrier,
@@ -21,6 +21,7 @@ from mpipar.comm.collectives import (
     scan,
     segmented_ring,
     shared,
+    shared_blocks,
     started_ring,
     subtree,
     tree,
@@ -33,16 +34,32 @@ class Algorithm(NamedTuple):
     """run: the algorithm, or its steps;   cost: (n, p, r, root) -> Cost
 
     auto: whether "auto" may choose it
+    scales: run takes as its last argument what to multiply x by first
+    again: (x, comm, add) -> what does it for more arrays like x with less ado, or None
     """
 
     run: Callable[..., None]
     cost: Callable[..., Cost]
     auto: bool = True
+    scales: bool = False
+    again: Callable[..., Any] | None = None
 
 
 def _shared(order: Callable[[int], orders.Order], instead: Callable[..., None]) -> Algorithm:
     run = partial(shared.shared_allreduce, order=order, instead=instead)
-    return Algorithm(run, partial(shared.shared_allreduce_cost, order=order), auto=False)
+    cost = partial(shared.shared_allreduce_cost, order=order)
+    again = partial(shared.shared_again, order=order)
+    return Algorithm(run, cost, auto=False, scales=True, again=again)
+
+
+def _shared_reduce_scatter(order: Callable[[int], orders.Order], instead: Callable[..., None]) -> Algorithm:
+    run = partial(shared_blocks.shared_reduce_scatter, order=order, instead=instead)
+    return Algorithm(run, shared_blocks.shared_blocks_cost, auto=False, scales=True)
+
+
+def _shared_allgather(instead: Callable[..., None]) -> Algorithm:
+    run = partial(shared_blocks.shared_allgather, instead=instead)
+    return Algorithm(run, shared_blocks.shared_blocks_cost, auto=False)
 
 
 # of two that are predicted to take equally long, "auto" takes the first
@@ -88,6 +105,10 @@ ALGORITHMS: dict[str, dict[str, Algorithm]] = {
         "recursive_halving": Algorithm(
             halving.recursive_halving_reduce_scatter, halving.recursive_halving_reduce_scatter_cost
         ),
+        "shared_ring": _shared_reduce_scatter(orders.ring, ring.ring_reduce_scatter),
+        "shared_recursive_halving": _shared_reduce_scatter(
+            orders.recursive_halving, halving.recursive_halving_reduce_scatter
+        ),
     },
     "allgather": {
         "ring": Algorithm(ring.ring_allgather, ring.ring_allgather_cost),
@@ -95,6 +116,9 @@ ALGORITHMS: dict[str, dict[str, Algorithm]] = {
             doubling.recursive_doubling_allgather, doubling.recursive_doubling_allgather_cost
         ),
         "bruck": Algorithm(bruck.bruck_allgather, bruck.bruck_allgather_cost),
+        "shared_ring": _shared_allgather(ring.ring_allgather),
+        "shared_recursive_doubling": _shared_allgather(doubling.recursive_doubling_allgather),
+        "shared_bruck": _shared_allgather(bruck.bruck_allgather),
     },
     "gather": {
         "binomial": Algorithm(subtree.binomial_gather, subtree.binomial_gather_cost),

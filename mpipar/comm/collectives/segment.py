@@ -32,14 +32,17 @@ LARGEST = 8  # bytes of an element
 
 
 class Segment:
-    """This rank's view of the memory.   memory: p ranks' file;   few, part: elements, see above"""
+    """This rank's view of the memory.   memory: p ranks' file;   few, part: elements, see above
+
+    numbers: how often each rank has come to a meeting, at places `mine` and `others`;   met: and this rank
+    """
 
     def __init__(self, memory: mmap.mmap, comm: Any, few: int, part: int) -> None:
         self._memory, self._few, self._part = memory, few, part
-        self._p, self._met, self._half = comm.size, 0, 0
-        self._numbers = memoryview(memory)[: APART * 8 * comm.size].cast("q")
-        self._mine = APART * comm.rank
-        self._others = [APART * r for r in range(comm.size) if r != comm.rank]
+        self._p, self.met = comm.size, 0
+        self.numbers = memoryview(memory)[: APART * 8 * comm.size].cast("q")
+        self.mine = APART * comm.rank
+        self.others = [APART * r for r in range(comm.size) if r != comm.rank]
         self._rows: dict[Any, tuple] = {}
 
     @staticmethod
@@ -47,10 +50,10 @@ class Segment:
         """Of the whole file."""
         return APART * 8 * p + LARGEST * (2 * p * few + p * p * part)
 
-    def few(self, dtype: Any) -> list[np.ndarray]:
-        """A row a rank; in turn one of two sets, so that what a slow rank still reads is not written."""
-        self._half ^= 1
-        return self._views(dtype)[self._half]
+    def few(self, dtype: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Two sets of a row a rank. Who meets once a sum takes set `met` & 1, else a slow rank would
+        still read what is written."""
+        return self._views(dtype)[:2]
 
     def many(self, dtype: Any) -> list[list[np.ndarray]]:
         """A row a rank, in p parts."""
@@ -58,12 +61,12 @@ class Segment:
 
     def meet(self, comm: Any) -> None:
         """Returns on no rank before all have come; what they wrote before is seen after it."""
+        self.met += 1
         if comm.until is None:
             dissemination_barrier(comm)
             return
-        self._met += 1
-        self._numbers[self._mine] = self._met
-        comm.until(self._numbers, self._others, self._met)
+        self.numbers[self.mine] = self.met
+        comm.until(self.numbers, self.others, self.met)
 
     def _views(self, dtype: Any) -> tuple:
         found = self._rows.get(dtype)

@@ -36,7 +36,8 @@ import numpy as np
 
 from mpipar.comm.collectives.chunks import part_lengths, starts
 from mpipar.comm.collectives.cost import Cost, log2_ceil
-from mpipar.comm.collectives.orders import Order, by_rank, total
+from mpipar.comm.collectives.few import Few
+from mpipar.comm.collectives.orders import Order, additions, by_rank
 from mpipar.comm.collectives.reduction import Add
 from mpipar.comm.collectives.segment import Segment, map_segment
 from mpipar.errors import OptionError
@@ -48,45 +49,67 @@ Algorithm = Callable[[Any, Any, Add], None]
 
 
 def shared_allreduce(
-    x: Any, comm: Any, add: Add, order: Callable[[int], Order] = by_rank, instead: Algorithm | None = None
+    x: Any,
+    comm: Any,
+    add: Add,
+    scale: float | None = None,
+    *,
+    order: Callable[[int], Order] = by_rank,
+    instead: Algorithm | None = None,
 ) -> None:
-    """x ← sum of all ranks' x.   instead: what to do where there is no memory to share"""
-    if not isinstance(x, np.ndarray):
-        raise OptionError("allreduce: algorithm='shared' adds host arrays, this one is on a GPU; use 'ring'")
+    """x ← sum of all ranks' x, or of scale·x.   instead: what to do where there is no memory to share"""
     if comm.size == 1:
+        if scale is not None:
+            x *= scale
         return
-    segment = comm.kept["shared"] if "shared" in comm.kept else _set_up(comm)
+    segment = shared_segment(comm, "allreduce", x)
     sums = order(comm.size)
     if segment is None and instead is None:
         raise OptionError("allreduce: no room for memory that the ranks share; use algorithm='ring'")
+    at_once = x.size <= FEW and sums.alike
+    if scale is not None and (segment is None or at_once):
+        x *= scale
     if segment is None:
         instead(x, comm, add)
-    elif x.size <= FEW and sums.alike:
+    elif at_once:
         _at_once(x, comm, add, segment, sums)
     else:
-        _in_parts(x, comm, add, segment, sums)
+        _in_parts(x, comm, add, segment, sums, scale)
+
+
+def shared_again(x: np.ndarray, comm: Any, add: Add, order: Callable[[int], Order] = by_rank) -> Few | None:
+    """What does it for more arrays like x, after a first call; None where the first way is as good."""
+    segment, sums = comm.kept.get("shared"), order(comm.size)
+    if segment is None or comm.until is None or x.size > FEW or not sums.alike:
+        return None
+    return Few(segment, comm.rank, x.shape, x.dtype, sums.trees[0], add.on_host, comm.until)
 
 
 def _at_once(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order) -> None:
-    n, rows = x.size, segment.few(x.dtype)
-    comm.copy("into shared memory", rows[comm.rank][:n], x)
+    rows = [row[: x.size] for row in segment.few(x.dtype)[segment.met & 1]]
+    comm.copy("into shared memory", rows[comm.rank], x)
     segment.meet(comm)
-    total(sums.trees[0], [row[:n] for row in rows], add, x)
+    for addition in additions(sums.trees[0], rows, x):
+        add(*addition)
 
 
-def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order) -> None:
+def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order, scale: float | None) -> None:
     r, rows = comm.rank, segment.many(x.dtype)
     tree = sums.trees[sums.owners.index(r)] if r in sums.owners else None
-    for stretches in plan(x.size, comm.size, sums.owners):
+    for stretches in _plan(x.size, comm.size, sums):
         for owner, begin, end in stretches:
-            if owner != r:
-                comm.copy("into shared memory", rows[r][owner][: end - begin], x[begin:end])
+            part = x[begin:end]
+            if owner != r and scale is None:
+                comm.copy("into shared memory", rows[r][owner][: end - begin], part)
+            elif scale is not None:
+                np.multiply(part, scale, out=part if owner == r else rows[r][owner][: end - begin])
         segment.meet(comm)
         for owner, begin, end in stretches:
             if owner == r:
                 mine, summed = x[begin:end], rows[r][r][: end - begin]
                 given = [mine if rank == r else row[r][: end - begin] for rank, row in enumerate(rows)]
-                total(tree, given, add, summed)
+                for addition in additions(tree, given, summed):
+                    add(*addition)
                 comm.copy("out of shared memory", mine, summed)
         segment.meet(comm)
         for owner, begin, end in stretches:
@@ -94,15 +117,20 @@ def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order)
                 comm.copy("out of shared memory", x[begin:end], rows[owner][owner][: end - begin])
 
 
+def _plan(n: int, p: int, sums: Order) -> list[list[tuple[int, int, int]]]:
+    return plan(tuple(part_lengths(n, len(sums.owners))), sums.owners, ROW // p)
+
+
 @lru_cache(maxsize=64)
-def plan(n: int, p: int, owners: tuple[int, ...]) -> list[list[tuple[int, int, int]]]:
-    """For each round of parts: [(the rank that adds it up, where in x it begins, where it ends), …]"""
-    lengths = part_lengths(n, len(owners))
-    size = ROW // p
-    chunks = list(zip(owners, pairwise(starts(lengths)), strict=True))
+def plan(lengths: tuple[int, ...], owners: tuple[int, ...], size: int) -> list[list[tuple[int, int, int]]]:
+    """For each round: [(the owner of a chunk, where in x its part begins, where it ends), …]
+
+    size: elements of a part
+    """
+    chunks = list(zip(owners, pairwise(starts(list(lengths))), strict=True))
     return [
         [(owner, min(first + k, last), min(first + k + size, last)) for owner, (first, last) in chunks]
-        for k in range(0, max(1, lengths[0]), size)
+        for k in range(0, max(1, *lengths), size)
     ]
 
 
@@ -111,13 +139,24 @@ def shared_allreduce_cost(
 ) -> Cost:
     """Of the meetings as barriers; "set up" is not counted."""
     sums = order(p)
-    meetings = 1 if n <= FEW and sums.alike else 2 * len(plan(n, p, sums.owners))
+    meetings = 1 if n <= FEW and sums.alike else 2 * len(_plan(n, p, sums))
     rounds = meetings * log2_ceil(p)
     return Cost(rounds, 0, rounds, 0)
 
 
-def _set_up(comm: Any) -> Segment | None:
-    if len(set(comm.nodes)) > 1:
-        raise OptionError("allreduce: algorithm='shared' needs all ranks on one node; use 'hierarchical'")
-    comm.kept["shared"] = segment = map_segment(comm, FEW, ROW // comm.size)
-    return segment
+def shared_segment(comm: Any, operation: str, x: Any) -> Segment | None:
+    """The ranks' segment, made at the first use; None where there is no room for it.
+
+    errors: OptionError where x is on a GPU, or the ranks are on several nodes
+    """
+    if not isinstance(x, np.ndarray):
+        raise OptionError(
+            f"{operation}: algorithm='shared…' is for host arrays, this one is on a GPU; use 'ring'"
+        )
+    if "shared" not in comm.kept:
+        if len(set(comm.nodes)) > 1:
+            raise OptionError(
+                f"{operation}: algorithm='shared…' needs all ranks on one node; use 'ring' or 'hierarchical'"
+            )
+        comm.kept["shared"] = map_segment(comm, FEW, ROW // comm.size)
+    return comm.kept["shared"]
