@@ -41,7 +41,7 @@ class Forks:
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # or `select` would not see a line that has been read ahead
             env=environment,
         )
         atexit.register(self._parent.communicate)  # closes its input, at which it ends
@@ -54,7 +54,7 @@ class Forks:
             files = [Path(folder, name) for name in ("in", "out", "err")]
             files[0].write_text(keys)
             call = {"words": words, "environment": environment, "folder": os.getcwd()}
-            print(json.dumps({**call, "files": [*map(str, files)]}), file=self._parent.stdin, flush=True)
+            self._parent.stdin.write(json.dumps({**call, "files": [*map(str, files)]}).encode() + b"\n")
             number = int(self._parent.stdout.readline())
             in_time = select.select([self._parent.stdout], [], [], limit)[0]
             if not in_time:

@@ -109,12 +109,15 @@ class Batches:
         return passed, "\n".join(said) or f"mpirun ended with {run.returncode}:\n{run.stdout}\n{run.stderr}"
 
 
+launcher_here = cache(find_launcher)  # it asks mpirun for its version
+
+
 def run_ranks(size: int, program: list[str], limit: float = 60, **environment: str):
     """Run python with these arguments under mpirun; ends after `limit` seconds whatever happens.
 
     returns: a CompletedProcess with text output; its status is 124 after a time-out
     """
-    launcher = find_launcher()
+    launcher = launcher_here()
     command = ["timeout", "-k", "5", str(limit), *launcher.command(size, program)]
     return subprocess.run(
         command,
@@ -134,7 +137,7 @@ def run_python(
     keys: what it reads from standard input;   fresh: a process of its own also for -m mpipar.cli,
     which else is forked from one that has imported it
     """
-    environ = find_launcher().environment(**environment)
+    environ = launcher_here().environment(**environment)
     backend = environ.get("MPIPAR_BACKEND", BACKEND)
     if program[:2] == ["-m", "mpipar.cli"] and not fresh and can_fork(backend, environ):
         return _forks_of(backend).run(program[2:], environ, limit, keys or "")
@@ -151,4 +154,4 @@ def run_python(
 
 @cache
 def _forks_of(backend: str) -> Forks:
-    return Forks(find_launcher().environment(MPIPAR_BACKEND=backend))
+    return Forks(launcher_here().environment(MPIPAR_BACKEND=backend))
