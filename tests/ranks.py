@@ -15,6 +15,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from threading import get_ident
 
 import pytest
 from forked import Forks, can_fork
@@ -140,7 +141,7 @@ def run_python(
     environ = launcher_here().environment(**environment)
     backend = environ.get("MPIPAR_BACKEND", BACKEND)
     if program[:2] == ["-m", "mpipar.cli"] and not fresh and can_fork(backend, environ):
-        return _forks_of(backend).run(program[2:], environ, limit, keys or "")
+        return _forks_of(backend, get_ident()).run(program[2:], environ, limit, keys or "")
     return subprocess.run(
         [sys.executable, *program],
         check=False,
@@ -153,5 +154,6 @@ def run_python(
 
 
 @cache
-def _forks_of(backend: str) -> Forks:
+def _forks_of(backend: str, thread: int) -> Forks:
+    """A thread's own, since they run one call at a time."""
     return Forks(launcher_here().environment(MPIPAR_BACKEND=backend))
