@@ -22,19 +22,26 @@ from mpipar.arrays.backend import (
     xp,
 )
 from mpipar.arrays.cache import pieces
+from mpipar.arrays.kernels import Elementwise, Rows, has_kernels, kernel_on_device
+from mpipar.arrays.products import batched_product
 from mpipar.arrays.random import generator, normal, uniform
 from mpipar.arrays.staging import Staging
 
 __all__ = [
     "BACKEND",
+    "Elementwise",
+    "Rows",
     "Staging",
     "add_at",
     "add_rows",
     "asarray",
+    "batched_product",
     "describe",
     "empty_like",
     "generator",
+    "has_kernels",
     "is_array",
+    "kernel_on_device",
     "normal",
     "on_device",
     "overlap",

@@ -24,6 +24,7 @@ import numpy as np
 from mpipar.errors import BackendError
 
 counts: Counter[str] = Counter()  # "host to device", "device to host", "wait": since import
+launches: Counter[str] = Counter()  # operations that a GPU computes by a kernel or more, by name
 
 OFFERED = frozenset(
     """abs absolute add all allclose amax amin any arange argmax argmin argsort array asarray
@@ -34,7 +35,7 @@ OFFERED = frozenset(
     isinf isnan isnan isscalar ix_ less less_equal linspace log log1p logical_and logical_not
     logical_or matmul max maximum mean min minimum moveaxis multiply nan negative newaxis
     not_equal ones ones_like outer pad pi power prod promote_types ravel reciprocal repeat reshape
-    result_type roll rsqrt sign sin split sqrt square squeeze stack subtract sum swapaxes take
+    result_type roll sign sin split sqrt square squeeze stack subtract sum swapaxes take
     take_along_axis tanh tensordot tile transpose tril triu true_divide uint16 uint32 uint64
     uint8 unique var std where zeros zeros_like array_equal array_split vstack hstack
     put_along_axis remainder broadcast_arrays may_share_memory shares_memory""".split()
@@ -183,7 +184,7 @@ class FakeArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     # ---- computing
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *args: Any, **kwargs: Any) -> Any:
-        return _compute(getattr(ufunc, method), args, kwargs, writes_first=method == "at")
+        return _compute(getattr(ufunc, method), args, kwargs, method == "at", ufunc.__name__)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function.__name__ not in OFFERED | {"sliding_window_view", "as_strided"}:
@@ -243,8 +244,13 @@ def _read(x: FakeArray, stream: Stream) -> np.ndarray:
     return x._host
 
 
-def _compute(function: Any, args: Any, kwargs: Any, writes_first: bool = False) -> Any:
-    """Call a NumPy function on the arrays inside; every array it returns is a device array."""
+def _compute(
+    function: Any, args: Any, kwargs: Any, writes_first: bool = False, name: str | None = None
+) -> Any:
+    """Call a NumPy function on the arrays inside; every array it returns is a device array.
+
+    name: of the launch, the function's unless given
+    """
     stream = _streams[-1]
     written = list(kwargs["out"]) if isinstance(kwargs.get("out"), tuple) else [kwargs.get("out")]
     written = [x for x in [*written, args[0] if writes_first else None] if isinstance(x, FakeArray)]
@@ -272,7 +278,11 @@ def _compute(function: Any, args: Any, kwargs: Any, writes_first: bool = False) 
     result = function(*map(inside, args), **{key: inside(value) for key, value in kwargs.items()})
     for x in written:
         x._memory.stream, x._memory.number = stream, stream.issue()
-    return _wrap(result, known)
+    device = _wrap(result, known)
+    name = name or function.__name__
+    is_new = isinstance(device, FakeArray) and all(device._memory is not x._memory for x in known)
+    launches[name] += bool(written) or (is_new and not name.startswith("empty"))
+    return device
 
 
 def _wrap(result: Any, known: list[FakeArray]) -> Any:
@@ -358,9 +368,9 @@ namespace = _Namespace()
 
 
 @contextmanager
-def counting():
-    """Counts of copies and waits inside the block: `with counting() as c: ...; c["wait"]`."""
-    before = Counter(counts)
+def counting(what: Counter[str] = counts):
+    """Counts of copies and waits inside the block: `with counting() as c: ...; c["wait"]`; or of launches."""
+    before = Counter(what)
     inside: Counter[str] = Counter()
     yield inside
-    inside.update(counts - before)
+    inside.update(what - before)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mpipar.arrays import xp
+from mpipar.optim import kernels
 from mpipar.optim.optimizer import Optimizer, decayed
 
 
@@ -45,5 +46,12 @@ class AdaGrad(Optimizer):
         xp.sqrt(sum, out=two)
         two += group["eps"]
         xp.divide(g, two, out=two)
-        two *= group["lr"] / (1 + (t - 1) * group["lr_decay"])
+        two *= _rate(t, group)
         x -= two
+
+    def fused(self, x, g, t, group, sum):
+        kernels.adagrad(g, _rate(t, group), group["weight_decay"], group["eps"], x, sum)
+
+
+def _rate(t: int, group: dict[str, Any]) -> float:
+    return group["lr"] / (1 + (t - 1) * group["lr_decay"])

@@ -6,6 +6,7 @@ from typing import Any
 
 from mpipar.arrays import xp
 from mpipar.errors import OptionError
+from mpipar.optim import kernels
 from mpipar.optim.optimizer import Optimizer, decayed
 
 
@@ -52,3 +53,9 @@ class Adam(Optimizer):
         xp.divide(exp_avg, two, out=two)
         two *= group["lr"] * c / (1 - beta1**t)
         x -= two
+
+    def fused(self, x, g, t, group, exp_avg, exp_avg_sq, keep=1.0):
+        (beta1, beta2), c = group["betas"], math.sqrt(1 - group["betas"][1] ** t)
+        rate, eps = group["lr"] * c / (1 - beta1**t), c * group["eps"]
+        decays, averages = (group["weight_decay"], keep), (beta1, 1 - beta1, beta2, 1 - beta2)
+        kernels.adam(g, rate, *decays, *averages, eps, x, exp_avg, exp_avg_sq)

@@ -26,3 +26,7 @@ class AdamW(Adam):
     def update(self, x, g, t, group, scratch, exp_avg, exp_avg_sq):
         x *= 1 - group["lr"] * group["weight_decay"]
         super().update(x, g, t, {**group, "weight_decay": 0.0}, scratch, exp_avg, exp_avg_sq)
+
+    def fused(self, x, g, t, group, exp_avg, exp_avg_sq):
+        keep = 1 - group["lr"] * group["weight_decay"]
+        super().fused(x, g, t, {**group, "weight_decay": 0.0}, exp_avg, exp_avg_sq, keep)

@@ -2,14 +2,14 @@
 
 A subclass is the update rule alone: in place, on 1-D arrays, with `out=` and two scratch
 arrays instead of new memory. The sweep hands it pieces small enough that all of a piece's
-numbers stay in the processor's cache between the rule's operations; on a GPU, where each
-operation has a fixed cost, the pieces are whole runs.
+numbers stay in the processor's cache between the rule's operations; on a GPU a kernel of
+kernels.py does the same for a whole run.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
-from mpipar.arrays import pieces, xp
+from mpipar.arrays import has_kernels, pieces, xp
 from mpipar.errors import GraphError, OptionError
 from mpipar.nn import Parameter, flatten_by_dtype
 from mpipar.optim import saving
@@ -66,6 +66,10 @@ class Optimizer:
         """
         raise NotImplementedError
 
+    def fused(self, x: Any, g: Any, t: int, group: dict[str, Any], **state: Any) -> None:
+        """update on a device, of a whole run; a rule of kernels.py where there is one."""
+        self.update(x, g, t, group, self._scratch_like(x, len(x)), **state)
+
     def step(self) -> None:
         """One update of every parameter that has a gradient."""
         if any(p.grad is not None for p in self._frozen):
@@ -84,6 +88,9 @@ class Optimizer:
             slots.steps[i] += 1
         whole = slice(slots.offsets[run.first], slots.offsets[run.last])
         state = {name: v[whole] for name, v in slots.values.items()}
+        if has_kernels(run.x):
+            self.fused(run.x, run.g, slots.steps[run.first], slots.group, **state)
+            return
         for piece in pieces(run.x):
             self.update(
                 run.x[piece],

@@ -5,6 +5,7 @@ from typing import Any
 
 from mpipar.arrays import xp
 from mpipar.errors import OptionError
+from mpipar.optim import kernels
 from mpipar.optim.optimizer import Optimizer, decayed
 
 
@@ -65,3 +66,12 @@ class SGD(Optimizer):
         elif momentum:
             g = momentum_buffer
         x -= xp.multiply(g, group["lr"], out=two)
+
+    def fused(self, x, g, t, group, momentum_buffer=None):
+        rates, momentum = (group["lr"], group["weight_decay"]), group["momentum"]
+        if not momentum:
+            kernels.sgd(g, *rates, x)
+            return
+        average = (0.0, 1.0) if t == 1 else (momentum, 1 - group["dampening"])
+        step = (1.0, momentum) if group["nesterov"] else (0.0, 1.0)
+        kernels.momentum(g, *rates, *average, *step, x, momentum_buffer)

@@ -32,7 +32,7 @@ from mpipar.optim import Optimizer
 from mpipar.parallel.buckets import BUCKET_BYTES
 from mpipar.parallel.data import DataParallel
 from mpipar.parallel.memory import memory_bytes
-from mpipar.parallel.overlap import Overlap
+from mpipar.parallel.owner_sums import OwnerSums
 from mpipar.parallel.sharded import Sharded
 from mpipar.parallel.units import Unit, own_in_flats
 from mpipar.parallel.zero3 import JustInTime
@@ -106,7 +106,7 @@ class ZeRO(Sharded):
         cost: a reduce_scatter a bucket or layer; in stages 2 and 3 during the backward inside, one only
         """
         share = 1 / self.comm.size if share is None else share
-        sums = Sums(self.units, self.comm, share, self.algorithm)
+        sums = OwnerSums(self.units, self.comm, share, self.algorithm)
         passes = self.layers.passes if self.layers is not None else -1
         with sums.during_backward() if self.stage > 1 else nullcontext():
             yield
@@ -168,31 +168,6 @@ class ZeRO(Sharded):
                 "ZeRO stage 1: gradients averaged twice in a step; call zero_grad after each step, and "
                 "average once, after the last micro-batch"
             )
-
-
-class Sums(Overlap):
-    """The reduce-scatters of one step, in one order on all ranks."""
-
-    name = "ZeRO"
-
-    @property
-    def waiting(self) -> list[Unit]:
-        """Whose gradients have not left yet."""
-        return self._buckets[len(self._sums) :]
-
-    def leave(self) -> None:
-        """Sum the next unit: n (N-1)/N numbers sent with the ring."""
-        unit = self.waiting[0]
-        row, out = unit.gradients(self._share), None if unit.summed else unit.grad
-        unit.add(self._comm.reduce_scatter(row, "sum", self._algorithm, out, scale=self._share))
-        self._sums.append(unit)
-
-    _start_next = leave
-
-    def finish(self) -> None:
-        """Sum all other units, complete or not."""
-        while self.waiting:
-            self.leave()
 
 
 def _rows(parameters: list[Parameter], alone: set[Parameter]) -> list[list[Parameter]]:

@@ -37,6 +37,7 @@ from mpipar.tensor.loss import cross_entropy, mse
 from mpipar.tensor.norm import layer_norm, rms_norm
 from mpipar.tensor.pooling import avg_pool2d, max_pool2d
 from mpipar.tensor.reduce import max, mean, sum, var
+from mpipar.tensor.self_attention import self_attention
 from mpipar.tensor.shape import astype, broadcast_to, permute, reshape, transpose
 from mpipar.tensor.softmax import log_softmax, softmax
 from mpipar.tensor.split import backward_input
@@ -46,6 +47,6 @@ __all__ = [
     "broadcast_to", "concat", "conv2d", "count_uses", "cross_entropy", "div", "dropout", "embedding", "exp",
     "gelu", "gradcheck", "index", "layer_norm", "linear", "log", "log_softmax", "matmul", "max",
     "max_pool2d", "maximum", "mean", "mse", "mul", "neg", "no_grad", "pad", "permute", "pow", "relu",
-    "reshape", "rms_norm", "sigmoid", "softmax", "sqrt", "stack", "sub", "sum", "tanh", "transpose", "var",
-    "where",
+    "reshape", "rms_norm", "self_attention", "sigmoid", "softmax", "sqrt", "stack", "sub", "sum", "tanh",
+    "transpose", "var", "where",
 ]  # fmt: skip

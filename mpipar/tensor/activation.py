@@ -3,9 +3,8 @@
 errors: DTypeError for integers.
 """
 
-import math
-
-from mpipar.arrays import pieces, xp
+from mpipar.arrays import kernel_on_device, pieces, xp
+from mpipar.tensor import kernels
 from mpipar.tensor.checks import check_tensors
 from mpipar.tensor.engine import Tensor
 
@@ -14,24 +13,44 @@ def relu(x: Tensor) -> Tensor:
     """y = max(x, 0);   dx = dy where x > 0, else 0."""
     check_tensors("relu", x)
     y = xp.maximum(x.data, 0)
-    return Tensor(y, (x,), lambda dy: (dy * (y > 0),))
+    return Tensor(y, (x,), lambda dy: (_relu_backward(y, dy),))
+
+
+@kernel_on_device(kernels.relu_backward)
+def _relu_backward(y, dy):
+    return dy * (y > 0)
 
 
 def tanh(x: Tensor) -> Tensor:
     """y = tanh x;   dx = (1 - y²) dy."""
     check_tensors("tanh", x)
     y = xp.tanh(x.data)
-    return Tensor(y, (x,), lambda dy: (dy * (1 - y * y),))
+    return Tensor(y, (x,), lambda dy: (_tanh_backward(y, dy),))
+
+
+@kernel_on_device(kernels.tanh_backward)
+def _tanh_backward(y, dy):
+    return dy * (1 - y * y)
 
 
 def sigmoid(x: Tensor) -> Tensor:
     """y = 1 / (1 + e⁻ˣ);   dx = y (1 - y) dy.   Computed as (1 + tanh(x/2)) / 2: no overflow."""
     check_tensors("sigmoid", x)
-    y = 0.5 * xp.tanh(0.5 * x.data) + 0.5
-    return Tensor(y, (x,), lambda dy: (dy * y * (1 - y),))
+    y = _sigmoid(x.data)
+    return Tensor(y, (x,), lambda dy: (_sigmoid_backward(y, dy),))
 
 
-SLOPE, CUBIC = math.sqrt(2 / math.pi), 0.044715
+@kernel_on_device(kernels.sigmoid)
+def _sigmoid(x):
+    return 0.5 * xp.tanh(0.5 * x) + 0.5
+
+
+@kernel_on_device(kernels.sigmoid_backward)
+def _sigmoid_backward(y, dy):
+    return dy * y * (1 - y)
+
+
+SLOPE, CUBIC = kernels.SLOPE, kernels.CUBIC
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -39,19 +58,30 @@ def gelu(x: Tensor) -> Tensor:
 
     The tanh approximation of x Φ(x) (Hendrycks & Gimpel 2016), as GPT-2 and
     torch.nn.functional.gelu(approximate="tanh") have it.
-    y' = h + y (1 - h) (2 s + 6 s c x²), computed while x is in the cache
-    cost: y' is kept, and x is not
+    y' = h + y (1 - h) (2 s + 6 s c x²)
+    cost: on the host y' is computed while x is in the cache, and kept; on a device x is kept
     """
     check_tensors("gelu", x)
-    a = x.data.reshape(-1)
+    y, kept = _gelu(x.data)
+    return Tensor(y, (x,), lambda dy: (_gelu_backward(kept, dy),))
+
+
+@kernel_on_device(kernels.gelu)
+def _gelu(x):
+    """y and what backward needs: y'."""
+    a = x.reshape(-1)
     y, slope = xp.empty_like(a), xp.empty_like(a)
     for part in pieces(a):
-        _gelu(a[part], y[part], slope[part])
-    slope = slope.reshape(x.shape)
-    return Tensor(y.reshape(x.shape), (x,), lambda dy: (slope * dy,))
+        _write_gelu(a[part], y[part], slope[part])
+    return y.reshape(x.shape), slope.reshape(x.shape)
 
 
-def _gelu(x, y, slope):
+@kernel_on_device(kernels.gelu_backward)
+def _gelu_backward(slope, dy):
+    return slope * dy
+
+
+def _write_gelu(x, y, slope):
     """Write y and y' for x."""
     h = xp.multiply(x, x, out=slope) * (SLOPE * CUBIC)
     h += SLOPE

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from mpipar.arrays import on_device, xp
+from mpipar.arrays import kernel_on_device, xp
 from mpipar.errors import ShapeError
+from mpipar.tensor import attention_device
 from mpipar.tensor.broadcast import broadcast_shape, sum_to
 from mpipar.tensor.checks import check_tensors
 from mpipar.tensor.engine import Tensor
@@ -35,41 +36,52 @@ def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False, scale: floa
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     full = lead or (1,)
     a, b, c = (xp.broadcast_to(x.data, (*full, *x.shape[-2:])) for x in (q, k, v))
-    rows = q.shape[-2] if on_device(a) else min(q.shape[-2], QUERIES)
-    later = xp.triu(xp.full((rows, rows), -xp.inf, a.dtype), 1) if causal else None
-    y, sums = _rows(full, q.shape[-2], v.shape[-1], a), xp.empty((*full, q.shape[-2], 1), a.dtype)
-    for at, seen in _blocks(full, q.shape[-2], k.shape[-2], causal, a):
-        p = _scores(a[at] * scale, b[seen], later)
-        top = p.max(axis=-1, keepdims=True)
-        p -= top
-        xp.exp(p, out=p)
-        total = (p @ xp.ones(p.shape[-1], p.dtype))[..., None]  # a third of the time of .sum()
-        xp.divide(p @ c[seen], total, out=y[at])
-        sums[at] = top + xp.log(total)
+    y, kept = attend(a, b, c, causal, scale)
 
     def vjp(dy):
-        dy = dy.reshape(y.shape)
-        da = _rows(full, *q.shape[-2:], a)
-        db, dc = (_rows(full, *x.shape[-2:], a) for x in (k, v))
-        db.fill(0)
-        dc.fill(0)
-        for at, seen in _blocks(full, q.shape[-2], k.shape[-2], causal, a):
-            scaled, g = a[at] * scale, dy[at]
-            p = _scores(scaled, b[seen], later)
-            p -= sums[at]
-            xp.exp(p, out=p)
-            dc[seen] += p.swapaxes(-1, -2) @ g
-            ds = g @ c[seen].swapaxes(-1, -2)
-            ds -= (g * y[at]).sum(axis=-1, keepdims=True)
-            ds *= p
-            xp.multiply(ds @ b[seen], scale, out=da[at])
-            db[seen] += ds.swapaxes(-1, -2) @ scaled
-        found = zip((q, k, v), (da, db, dc), strict=True)
+        found = zip((q, k, v), attend_backward(dy.reshape(y.shape), *kept), strict=True)
         return tuple(
             sum_to(g.reshape(*lead, *g.shape[-2:]), x.shape) if x.requires_grad else None for x, g in found
         )
 
     return Tensor(y.reshape(*lead, *y.shape[-2:]), (q, k, v), vjp)
+
+
+@kernel_on_device(attention_device.forward)
+def attend(q: Any, k: Any, v: Any, causal: bool, scale: float) -> tuple[Any, tuple[Any, ...]]:
+    """y, and what attend_backward needs, of arrays with equal leading dims."""
+    lead, t = q.shape[:-2], q.shape[-2]
+    later = _later(min(t, QUERIES), q) if causal else None
+    y, sums = _rows(lead, t, v.shape[-1], q), xp.empty((*lead, t, 1), q.dtype)
+    for at, seen in _blocks(lead, t, k.shape[-2], causal):
+        p = _scores(q[at] * scale, k[seen], later)
+        top = p.max(axis=-1, keepdims=True)
+        p -= top
+        xp.exp(p, out=p)
+        total = (p @ xp.ones(p.shape[-1], p.dtype))[..., None]  # a third of the time of .sum()
+        xp.divide(p @ v[seen], total, out=y[at])
+        sums[at] = top + xp.log(total)
+    return y, (q, k, v, causal, scale, later, y, sums)
+
+
+@kernel_on_device(attention_device.backward)
+def attend_backward(dy, q, k, v, causal, scale, later, y, sums):
+    """dq, dk, dv."""
+    dq, dk, dv = (_rows(x.shape[:-2], *x.shape[-2:], x) for x in (q, k, v))
+    dk.fill(0)
+    dv.fill(0)
+    for at, seen in _blocks(q.shape[:-2], q.shape[-2], k.shape[-2], causal):
+        scaled, g = q[at] * scale, dy[at]
+        p = _scores(scaled, k[seen], later)
+        p -= sums[at]
+        xp.exp(p, out=p)
+        dv[seen] += p.swapaxes(-1, -2) @ g
+        ds = g @ v[seen].swapaxes(-1, -2)
+        ds -= (g * y[at]).sum(axis=-1, keepdims=True)
+        ds *= p
+        xp.multiply(ds @ k[seen], scale, out=dq[at])
+        dk[seen] += ds.swapaxes(-1, -2) @ scaled
+    return dq, dk, dv
 
 
 def _scores(q: Any, k: Any, later: Any) -> Any:
@@ -81,11 +93,13 @@ def _scores(q: Any, k: Any, later: Any) -> Any:
     return s
 
 
-def _blocks(lead: tuple[int, ...], t: int, u: int, causal: bool, like: Any) -> Iterator[tuple[Any, Any]]:
-    """(index of queries, index of the keys they see), the parts of one block; on a GPU all is one block."""
-    if on_device(like):
-        yield ..., ...
-        return
+def _later(t: int, like: Any) -> Any:
+    """-∞ above the diagonal of (t, t), else 0."""
+    return xp.triu(xp.full((t, t), -xp.inf, like.dtype), 1)
+
+
+def _blocks(lead: tuple[int, ...], t: int, u: int, causal: bool) -> Iterator[tuple[Any, Any]]:
+    """(index of queries, index of the keys they see), the parts of one block."""
     heads = max(1, SCORES // max(1, min(t, QUERIES) * u))
     for outer in np.ndindex(lead[:-1]):
         for first in range(0, lead[-1], heads):

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from mpipar.arrays import asarray
+from mpipar.arrays import asarray, kernel_on_device
 from mpipar.errors import DTypeError, OptionError, ShapeError
+from mpipar.tensor import kernels
 from mpipar.tensor.checks import check_tensors, constant
 from mpipar.tensor.engine import Tensor
 
@@ -31,4 +32,9 @@ def dropout(x: Tensor, p: float, source: Any) -> Tensor:
     if mask.shape != x.shape:
         raise ShapeError(f"dropout: mask {mask.shape} for x {x.shape}; make them equal")
     scale = 1 / (1 - p)
-    return Tensor(x.data * mask * scale, (x,), lambda dy: (dy * mask * scale,))
+    return Tensor(_dropped(x.data, mask, scale), (x,), lambda dy: (_dropped(dy, mask, scale),))
+
+
+@kernel_on_device(kernels.dropout)
+def _dropped(x, mask, scale):
+    return x * mask * scale

@@ -5,8 +5,9 @@ reduction: "mean" over what was predicted, or "sum", which micro-batches and ran
 
 from typing import Any
 
-from mpipar.arrays import xp
+from mpipar.arrays import kernel_on_device, xp
 from mpipar.errors import LabelError, OptionError, ShapeError
+from mpipar.tensor import kernels
 from mpipar.tensor.broadcast import operands
 from mpipar.tensor.checks import check_ids, check_tensors, constant
 from mpipar.tensor.engine import Tensor
@@ -25,29 +26,37 @@ def cross_entropy(
       ShapeError, DTypeError, OptionError
     """
     labels, count, weight = check_labels("cross_entropy", logits, labels, reduction, ignore_index)
-    rows = xp.arange(labels.size)
     target = labels.reshape(-1)
-    ignores = count < labels.size
-    if ignores:
-        kept = target != ignore_index
-        target = xp.where(kept, target, 0)
-    p = logits.data.reshape(labels.size, logits.shape[-1])
-    p = p - p.max(axis=1, keepdims=True)
-    picked = p[rows, target]
+    kept = target != ignore_index if count < labels.size else None
+    p, losses = _cross_entropy(logits.data.reshape(labels.size, logits.shape[-1]), target, kept)
+
+    def vjp(dy):
+        return (_cross_entropy_backward(p, target, kept, dy * weight).reshape(logits.shape),)
+
+    return Tensor(losses.sum() * weight, (logits,), vjp)
+
+
+@kernel_on_device(kernels.cross_entropy)
+def _cross_entropy(x, target, kept):
+    """softmax(xᵣ) and -ln softmax(xᵣ)[tᵣ], 0 in rows that are not kept; kept: None for all."""
+    target = target if kept is None else xp.where(kept, target, 0)
+    p = x - x.max(axis=1, keepdims=True)
+    picked = p[xp.arange(target.size), target]
     xp.exp(p, out=p)
     total = p.sum(axis=1, keepdims=True)
     p /= total
     losses = xp.log(total[:, 0]) - picked
-    if ignores:
-        losses = xp.where(kept, losses, 0)  # not times 0: an ignored row may hold infinities
+    # not times 0: a row that is not kept may hold infinities
+    return p, losses if kept is None else xp.where(kept, losses, 0)
 
-    def vjp(dy):
-        dx = p.copy()
-        dx[rows, target] -= 1  # no place twice: one label a row
-        dx *= (kept * (dy * weight))[:, None] if ignores else dy * weight
-        return (dx.reshape(logits.shape),)
 
-    return Tensor(losses.sum() * weight, (logits,), vjp)
+@kernel_on_device(kernels.cross_entropy_backward)
+def _cross_entropy_backward(p, target, kept, dy):
+    target = target if kept is None else xp.where(kept, target, 0)
+    dx = p.copy()
+    dx[xp.arange(target.size), target] -= 1  # no place twice: one label a row
+    dx *= dy if kept is None else (kept * dy)[:, None]
+    return dx
 
 
 def mse(x: Tensor, target: Any, reduction: str = "mean") -> Tensor:

@@ -283,6 +283,25 @@ def attended(causal):
     return make
 
 
+def self_attended(causal):
+    def make(draw):
+        heads = draw(size)
+        shape = (draw(size), draw(size), 3 * heads * draw(size))
+        return values(draw, shape), {
+            "heads": heads,
+            "causal": causal,
+            "scale": draw(st.sampled_from([None, 0.7])),
+        }
+
+    return make
+
+
+def torch_self_attention(t, x, heads, causal, scale):
+    q, k, v = (y.unflatten(2, (heads, -1)).transpose(1, 2) for y in x.chunk(3, 2))
+    y = t.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale)
+    return y.transpose(1, 2).flatten(2)
+
+
 def torch_reduce(name):
     def call(torch, x, dim, keepdims):
         every = tuple(range(x.ndim)) if dim is None else dim
@@ -454,6 +473,16 @@ CASES = [
                 q, k, v, is_causal=causal, scale=scale
             ),
             attended(causal),
+            "causal" if causal else "",
+        )
+        for causal in (False, True)
+    ),
+    *(
+        Case(
+            "self_attention",
+            mt.self_attention,
+            torch_self_attention,
+            self_attended(causal),
             "causal" if causal else "",
         )
         for causal in (False, True)

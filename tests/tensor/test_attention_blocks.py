@@ -9,7 +9,7 @@ import pytest
 
 from mpipar import arrays
 from mpipar.arrays import asarray, to_host
-from mpipar.tensor import Tensor, attention, gradcheck
+from mpipar.tensor import Tensor, attention, gradcheck, self_attention
 
 draw = np.random.default_rng(0)
 
@@ -30,6 +30,9 @@ def test_blocks_do_not_change_the_result(queries, scores, causal, monkeypatch):
     module = importlib.import_module("mpipar.tensor.attention")
     monkeypatch.setattr(module, "QUERIES", queries)
     monkeypatch.setattr(module, "SCORES", scores)
+    on_device = importlib.import_module("mpipar.tensor.attention_device")
+    monkeypatch.setattr(on_device, "QUERIES", queries)
+    monkeypatch.setattr(on_device, "SCORES", 8 * scores)
     q, k, v = (draw.standard_normal((2, 3, 8, width)) for width in (4, 4, 5))
     y = to_host(attention(*(Tensor(asarray(x)) for x in (q, k, v)), causal).data)
     for head in np.ndindex(2, 3):
@@ -46,6 +49,15 @@ def test_nothing_to_attend(shape):
     assert y.shape == shape
     y.backward(asarray(np.zeros(shape, np.float32)))
     assert to_host(other.grad).shape == other.shape and not to_host(other.grad).any()
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 12), (2, 0, 12)])
+def test_nothing_to_attend_side_by_side(shape):
+    x = Tensor(asarray(np.zeros(shape, np.float32)), requires_grad=True)
+    y = self_attention(x, 2, causal=True)
+    assert y.shape == (*shape[:2], 4)
+    y.backward(asarray(np.zeros(y.shape, np.float32)))
+    assert to_host(x.grad).shape == shape
 
 
 @pytest.mark.skipif(arrays.BACKEND != "numpy", reason="the device's memory is not traced")

@@ -121,6 +121,9 @@ MISTAKES = {
         lambda: mt.attention(f32(2, 4, 3), f32(3, 4, 3), f32(3, 4, 3)),
         ShapeError, "attention", "(2,)", "(3,)",
     ),
+    "self-attention width": (lambda: mt.self_attention(f32(1, 2, 9), 2), ShapeError, "(1, 2, 9)", "2 heads"),
+    "self-attention dims": (lambda: mt.self_attention(f32(2, 6), 2), ShapeError, "(2, 6)", "(N, T, 3"),
+    "no heads": (lambda: mt.self_attention(f32(1, 2, 6), 0), ShapeError, "for 0 heads"),
     "causal": (
         lambda: mt.attention(f32(2, 3), f32(4, 3), f32(4, 3), causal=True),
         ShapeError, "causal", "2 queries", "4 keys",
