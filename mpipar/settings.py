@@ -80,9 +80,9 @@ def settings() -> Settings:
     )
 
 
-def child_environment(**changes: str) -> dict[str, str]:
-    """The environment for a process that we start, with `changes` laid over it."""
-    return {**os.environ, **changes}
+def child_environment(unless_set: dict[str, str] | None = None, /, **changes: str) -> dict[str, str]:
+    """The environment for a process that we start, with `changes` laid over it and `unless_set` below."""
+    return {**(unless_set or {}), **os.environ, **changes}
 
 
 def _launcher(env) -> tuple[str | None, int, int]:

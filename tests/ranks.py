@@ -13,9 +13,12 @@ rest runs in a new one. Virtual ranks run in pytest's own process.
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from threading import get_ident
 
 import pytest
+from forked import Forks, can_fork
 
 from mpipar.arrays import BACKEND
 from mpipar.comm import find_launcher
@@ -32,7 +35,7 @@ def ranks(*sizes, virtual=None):
     virtual: the counts on virtual ranks, by default the same; () where only a real MPI will do
     """
     where = [("mpirun", size) for size in _under_mpirun(sizes)]
-    where += [("virtual", size) for size in (sizes if virtual is None else virtual)]
+    where += [("virtual", size) for size in _virtual(sizes if virtual is None else virtual)]
 
     def decorate(check):
         @pytest.mark.parametrize("transport, size", where)
@@ -53,6 +56,10 @@ def ranks(*sizes, virtual=None):
 def _under_mpirun(sizes):
     """On a device one count is enough: what differs there, copies, does not depend on it."""
     return sizes if BACKEND == "numpy" else (max((size for size in sizes if size <= 3), default=min(sizes)),)
+
+
+def _virtual(sizes):
+    return [size for size in sizes if size <= 4] or sizes[:1] if BACKEND == "fake" else sizes
 
 
 class Batches:
@@ -104,12 +111,15 @@ class Batches:
         return passed, "\n".join(said) or f"mpirun ended with {run.returncode}:\n{run.stdout}\n{run.stderr}"
 
 
+launcher_here = cache(find_launcher)  # it asks mpirun for its version
+
+
 def run_ranks(size: int, program: list[str], limit: float = 60, **environment: str):
     """Run python with these arguments under mpirun; ends after `limit` seconds whatever happens.
 
     returns: a CompletedProcess with text output; its status is 124 after a time-out
     """
-    launcher = find_launcher()
+    launcher = launcher_here()
     command = ["timeout", "-k", "5", str(limit * SLOWER), *launcher.command(size, program)]
     return subprocess.run(
         command,
@@ -121,9 +131,18 @@ def run_ranks(size: int, program: list[str], limit: float = 60, **environment: s
     )
 
 
-def run_python(program: list[str], limit: float = 60, keys: str | None = None, **environment: str):
-    """Run python with these arguments, without mpirun.   keys: what it reads from standard input"""
-    environ = find_launcher().environment(**environment)
+def run_python(
+    program: list[str], limit: float = 60, keys: str | None = None, fresh: bool = False, **environment: str
+):
+    """Run python with these arguments, without mpirun.
+
+    keys: what it reads from standard input;   fresh: a process of its own also for -m mpipar.cli,
+    which else is forked from one that has imported it
+    """
+    environ = launcher_here().environment(**environment)
+    backend = environ.get("MPIPAR_BACKEND", BACKEND)
+    if program[:2] == ["-m", "mpipar.cli"] and not fresh and can_fork(backend, environ):
+        return _forks_of(backend, get_ident()).run(program[2:], environ, limit, keys or "")
     return subprocess.run(
         [sys.executable, *program],
         check=False,
@@ -133,3 +152,9 @@ def run_python(program: list[str], limit: float = 60, keys: str | None = None, *
         env=environ,
         timeout=limit * SLOWER,
     )
+
+
+@cache
+def _forks_of(backend: str, thread: int) -> Forks:
+    """A thread's own, since they run one call at a time."""
+    return Forks(launcher_here().environment(MPIPAR_BACKEND=backend))

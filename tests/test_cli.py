@@ -16,7 +16,7 @@ def mpipar(*arguments, **environment):
 
 
 def test_doctor_names_what_it_found():
-    run = mpipar("doctor", "--json")
+    run = mpipar("doctor", "--json", fresh=True)
     found = {row["what"]: row for row in json.loads(run.stdout)}
     assert run.returncode == 0, run.stderr
     assert {"Python", "arrays", "MPI library", "CUDA-aware", "mpirun", "BLAS threads"} <= set(found)
@@ -86,7 +86,7 @@ def test_run_starts_the_ranks_and_shows_the_command(tmp_path):
     script.write_text(
         "import sys, mpipar; w = mpipar.world(); print(f'{w.rank} of {w.size} {sys.argv[1:]}', flush=True)"
     )
-    run = mpipar("run", "-n", "3", str(script), "--epochs", "2")
+    run = mpipar("run", "-n", "3", str(script), "--epochs", "2", fresh=True)
     assert run.returncode == 0, run.stderr
     assert sorted(run.stdout.splitlines()) == [f"{r} of 3 ['--epochs', '2']" for r in range(3)]
     assert run.stderr.startswith("$ ") and "mpirun -n 3" in run.stderr
@@ -104,7 +104,7 @@ def test_what_follows_the_script_is_the_scripts(command, tmp_path):
 
 
 def test_without_a_command_it_helps():
-    run = mpipar()
+    run = mpipar(fresh=True)
     assert "doctor" in run.stdout + run.stderr and "Traceback" not in run.stderr
 
 
@@ -115,7 +115,7 @@ def test_cores_are_those_that_this_process_may_use(monkeypatch):
 
 
 def test_help_lists_the_commands():
-    run = mpipar("--help")
+    run = mpipar("--help", fresh=True)
     assert all(word in run.stdout for word in ("run", "doctor", "trace"))
 
 

@@ -18,8 +18,9 @@ DTYPE = np.int16
 def call(comm, operation, algorithm, n, root):
     """One collective of n elements in all."""
     x = np.ones(n, DTYPE)
-    x = x if algorithm.startswith("shared") else asarray(x)
-    part = np.array_split(np.ones(n, DTYPE), comm.size)[comm.rank]
+    part = np.array_split(x, comm.size)[comm.rank].copy()
+    if not algorithm.startswith("shared"):
+        x, part = asarray(x), asarray(part)
     if operation == "barrier":
         comm.barrier(algorithm)
     elif operation == "iallreduce":
@@ -29,11 +30,11 @@ def call(comm, operation, algorithm, n, root):
     elif operation == "scatter":
         comm.scatter(x if comm.rank == root else None, root, algorithm)
     elif operation == "gather":
-        comm.gather(asarray(part), root, algorithm, rows=n)
+        comm.gather(part, root, algorithm, rows=n)
     elif operation == "reduce":
         comm.reduce(x, root=root, algorithm=algorithm)
     elif operation == "allgather":
-        comm.allgather(asarray(part), algorithm, out=x)
+        comm.allgather(part, algorithm, out=x)
     else:
         getattr(comm, operation)(x, algorithm=algorithm)
 

@@ -32,6 +32,15 @@ def test_open_mpi_may_oversubscribe_and_run_as_root(tmp_path):
         assert environment["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] == "1"
 
 
+def test_our_own_open_mpi_looks_for_no_network_that_is_never_used(tmp_path, monkeypatch):
+    named = find_launcher(fake_mpirun(tmp_path, "mpirun (Open MPI) 5.0.11", "libmpi.so.40"))
+    assert "OMPI_MCA_btl" not in named.environment()  # a cluster's
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    assert find_launcher().environment()["OMPI_MCA_btl"] == "^ofi"
+    monkeypatch.setenv("OMPI_MCA_btl", "self,tcp")  # the user's
+    assert find_launcher().environment()["OMPI_MCA_btl"] == "self,tcp"
+
+
 def test_mpich_takes_no_flags_of_open_mpi(tmp_path):
     launcher = find_launcher(fake_mpirun(tmp_path, "HYDRA build details: Version: 4.0.2", "libmpi.so.12"))
     assert launcher.command(2, ["job.py"])[1:] == ["-n", "2", sys.executable, "job.py"]

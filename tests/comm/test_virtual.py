@@ -190,7 +190,8 @@ def test_a_loop_of_test_lets_others_run_and_time_pass():
 
     for compute in ("none", "measured"):
         polls, got, clock = run(poll, 2, PLAIN, compute=compute)[0]
-        assert 1 <= polls < 5000 and got == 1 and clock >= 2 * (ALPHA + 8 * BETA)
+        assert polls >= 1 or compute == "measured"  # what is measured may outlast the message
+        assert polls < 5000 and got == 1 and clock >= 2 * (ALPHA + 8 * BETA)
 
 
 def test_a_message_that_comes_during_a_test_wakes_its_rank_once():

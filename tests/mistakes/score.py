@@ -247,10 +247,9 @@ def _short(report: Report) -> str:
 # ---- running
 def run_program(program: Program, virtual: bool = False, limit: float = LIMIT, **environment: str) -> Outcome:
     """Run it under mpirun or on virtual ranks, and read what is said about it."""
-    changes = {"MPIPAR_CHECK": program.mode, "MPIPAR_TRACE": "0", "COLUMNS": "200", **environment}
+    changes = {**settings_of(program), **environment}
     if virtual:
-        sim = ["-m", "mpipar.cli", "sim", "-n", str(program.ranks), str(program.path)]
-        command, variables = [sys.executable, *sim], child_environment(**changes)
+        command, variables = [sys.executable, *simulated(program)], child_environment(**changes)
     else:
         launcher = find_launcher()
         command = launcher.command(program.ranks, [str(program.path)])
@@ -277,6 +276,16 @@ def run_program(program: Program, virtual: bool = False, limit: float = LIMIT, *
     begun = [at - start for at, line in lines if re.match(r"\0*(mpipar.*: |rank \d+ of \d+ failed:)", line)]
     reports = read_reports(text, program.path)
     return Outcome(program, status, seconds, begun[0] if begun else None, text, reports)
+
+
+def simulated(program: Program) -> list[str]:
+    """What python is given to run it on virtual ranks."""
+    return ["-m", "mpipar.cli", "sim", "-n", str(program.ranks), str(program.path)]
+
+
+def settings_of(program: Program) -> dict[str, str]:
+    """What the environment holds while it runs."""
+    return {"MPIPAR_CHECK": program.mode, "MPIPAR_TRACE": "0", "COLUMNS": "200"}
 
 
 def _wait(job: subprocess.Popen, limit: float) -> int | None:

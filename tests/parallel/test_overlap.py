@@ -22,11 +22,12 @@ class Slow(mp.nn.Module):
     """A stack of layers without biases whose backward takes `seconds` a layer.
 
     backwards: layers are registered in the order in which backward hears of them
+    abreast: no rank goes on before all have computed, as on a machine where none is late
     """
 
-    def __init__(self, world, seconds=0.0, backwards=False):
+    def __init__(self, world, seconds=0.0, backwards=False, abreast=False):
         super().__init__()
-        self.world, self.seconds, self.backwards = world, seconds, backwards
+        self.world, self.seconds, self.backwards, self.abreast = world, seconds, backwards, abreast
         self.weights = mp.nn.ModuleList(
             [mp.nn.Linear(WIDTH, WIDTH, bias=False, seed=k, dtype=np.float64) for k in range(LAYERS)]
         )
@@ -44,14 +45,16 @@ class Slow(mp.nn.Module):
 
         def vjp(dy):
             self.world.pause(self.seconds / OPERATIONS)
+            if self.abreast:
+                self.world.barrier()
             return (dy,)
 
         return Tensor(x.data, (x,), vjp)
 
 
-def step(world, strategy, seconds=0.0, backwards=False):
+def step(world, strategy, seconds=0.0, **more):
     """One step, a bucket a layer where there are buckets.   returns: (all gradients, seconds)"""
-    model = Slow(world, seconds, backwards)
+    model = Slow(world, seconds, **more)
     replica = DataParallel(
         model, world, strategy, bucket_bytes=1, algorithm="auto" if strategy == "overlap" else "ring"
     )
@@ -82,7 +85,7 @@ def test_all_rungs_send_the_same_bytes_in_fewer_messages(world):
 @ranks(2, 3, 4)
 def test_steps_are_driven_during_backward(world):
     """More than the first step of each ring leaves before backward ends."""
-    trace = traced(world, lambda comm: step(comm, "overlap", seconds=0.02))
+    trace = traced(world, lambda comm: step(comm, "overlap", seconds=0.02, abreast=True))
     if trace is None:
         return
     for of in trace.ranks.values():
