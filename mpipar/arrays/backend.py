@@ -105,7 +105,7 @@ def add_rows(target: Any, ids: Any, rows: Any) -> None:
         return
     order = np.argsort(ids, axis=None, kind="stable")
     ids = ids.reshape(-1)[order]
-    first = np.flatnonzero(np.diff(ids, prepend=ids[0] - 1))
+    first = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
     target[ids[first]] += np.add.reduceat(rows.reshape(len(ids), -1)[order], first, axis=0)
 
 

@@ -51,10 +51,10 @@ def measure(
     for name in names:
         if name not in WORKLOADS:
             raise OptionError(f"bench step: no workload {name!r}; choose from {', '.join(WORKLOADS)}")
-    peer = find_peer()
     for strategy in strategies:
         if strategy not in STRATEGIES:
             raise OptionError(f"bench step: no strategy {strategy!r}; choose from {', '.join(STRATEGIES)}")
+    peer = find_peer()
     cases = [
         (name, p, strategy) for name in names for p in ranks for strategy in (strategies if p > 1 else ("",))
     ]

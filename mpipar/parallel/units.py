@@ -70,11 +70,7 @@ class Unit:
         returns: the array in which backward has written them side by side, else a new one
         """
         parameters, row = self.parameters, self.whole_grad
-        if (
-            row is None
-            or share == 0
-            or any(p.grad is None or p.grad is not p.grad_buffer for p in parameters)
-        ):
+        if row is None or share == 0 or any(p.grad is not p.grad_buffer for p in parameters):
             zero = [p.grad is None or share == 0 for p in parameters]
             parts = [
                 xp.zeros(p.size, p.dtype) if is_zero else p.grad.reshape(-1)
@@ -86,11 +82,9 @@ class Unit:
         return row
 
     def add(self, grad: Any) -> None:
-        """The piece's gradient: this, after what came earlier in the step."""
+        """The piece's gradient: what came earlier in the step, and this; the first time this is `grad`."""
         if self.summed:
             self.grad += grad
-        elif grad is not self.grad:
-            self.grad[...] = grad
         self.summed = True
         for part in self.parts:
             part.own.grad = part.own.grad_buffer

@@ -37,7 +37,7 @@ Vjp = Callable[[Any], tuple[Any, ...]]  # may hold None for a parent without req
 # no graph is kept. A context variable and not a global: virtual ranks share a process, each has its own.
 computing: ContextVar[str | None] = ContextVar("computing", default="")
 _between: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("between", default=())
-NDARRAY = xp.ndarray
+NDARRAY = xp.ndarray  # looked up for every operation
 _computed = count(1)  # numbers operations in the order of the program
 
 
@@ -68,12 +68,13 @@ class Tensor:
     grad: an array like data after `backward`, else None; only leaves keep it
     name: the global name of a parameter, for messages and errors
     grad_buffer: where a leaf's gradient is written if set (a view into a flat buffer), see `room`
+    taken: whether `room` has been given away in this backward
     module: of a result that has a vjp, the name of the module that computed it; for traces
     """
 
     __slots__ = (
-        "__weakref__", "data", "grad", "grad_buffer", "hooks", "lent", "module", "name", "order", "parents",
-        "requires_grad", "vjp",
+        "__weakref__", "data", "grad", "grad_buffer", "hooks", "module", "name", "order", "parents",
+        "requires_grad", "taken", "vjp",
     )  # fmt: skip
     __array_ufunc__ = None  # so that array + Tensor asks Tensor.__radd__
 
@@ -87,7 +88,7 @@ class Tensor:
         name: str | None = None,
     ) -> None:
         self.name = name
-        self.grad = self.grad_buffer = self.hooks = self.lent = None
+        self.grad = self.grad_buffer = self.hooks = self.taken = None
         if vjp is None:
             self.data = _as_data(data)
             self.parents, self.vjp, self.order, self.requires_grad = (), None, 0, requires_grad
@@ -151,11 +152,12 @@ class Tensor:
         """Where a vjp may write its gradient of this leaf; None where it has to make an array.
 
         It is grad_buffer, which saves a copy, for the first that asks in a backward: of a leaf that is
-        used more than once, it holds that part until the parts are added up.
+        used more than once, it holds that part until the parts are added up. (A vjp that itself calls
+        backward for such a leaf would overwrite it; none of ours does.)
         """
-        if self.grad_buffer is None or self.grad is not None or self.lent:
+        if self.grad_buffer is None or self.grad is not None or self.taken:
             return None
-        self.lent = True
+        self.taken = True
         return self.grad_buffer
 
     def register_post_accumulate_grad_hook(self, hook: Callable[["Tensor"], None]) -> Callable[[], None]:
@@ -229,7 +231,7 @@ class Tensor:
 
     def _accumulate(self, gradient: Any) -> None:
         assert gradient.shape == self.shape, f"vjp gave {gradient.shape} for {self}"
-        self.lent = None
+        self.taken = None
         if self.grad is not None:
             self.grad += gradient
         elif self.grad_buffer is not None:

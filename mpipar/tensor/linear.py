@@ -18,7 +18,8 @@ def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     """y[…,o] = Σᵢ x[…,i] w[o,i] + b[o];   dx = dy w,   dw = dyᵀ x,   db = Σ dy.
 
     shapes: x (…, in), w (out, in), b (out,) -> y (…, out)
-    cost: 2 rows·in·out flops with rows = the product of x's leading sizes, in one product
+    cost: 2 rows·in·out flops with rows = the product of x's leading sizes, in one product;
+      dw is written where w's gradient is kept, see Tensor.room
     errors: ShapeError for sizes that do not fit, DTypeError for two dtypes or integers
     """
     check_tensors("linear", x, w) if b is None else check_tensors("linear", x, w, b)

@@ -32,6 +32,8 @@ def test_both_train_the_same_model(monkeypatch):
 def test_the_commands():
     found = bench("step", "--workload", "tiny,huge")
     assert found.returncode == 2 and "no workload 'huge'" in found.stderr
+    found = bench("step", "--workload", "tiny", "--strategy", "data,zero9")
+    assert found.returncode == 2 and "no strategy 'zero9'; choose from data, zero1" in found.stderr
     found = bench("scaling", "--workload", "huge")
     assert found.returncode == 2 and "no workload 'huge'" in found.stderr
 

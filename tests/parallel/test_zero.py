@@ -203,6 +203,20 @@ def test_the_same_rings_give_the_same_bits(world):
                 )
 
 
+@ranks(2)
+def test_stage_1_sums_where_backward_wrote(world):
+    model = mlp()
+    zero = ZeRO(model, SGD, world, lr=0.1)
+    for complete in (True, False):
+        zero.zero_grad()
+        loss(model, X[:4], Y[:4]).backward()
+        if not complete:
+            zero.units[0].parameters[0].grad = None
+        row = zero.units[0].gradients(0.5)
+        assert (row is zero.units[0].whole_grad) is complete
+    assert zero.units[0].gradients(0.0) is not zero.units[0].whole_grad
+
+
 @ranks(2, 3)
 def test_a_rank_with_share_0_counts_as_zero_whatever_it_has(world):
     serial = mlp()

@@ -52,6 +52,13 @@ def test_scores_of_every_size(largest, dtype, limit):
     np.testing.assert_allclose(to_host(y.data)[0], written_out(q[0], k[0], v[0], True), 0, largest * limit)
 
 
+def test_sums_of_large_values_in_half_precision():
+    """Without the maximum taken off, exp S v would be 700 times more than float16 holds."""
+    q = np.full((2, 4), 1.4, np.float16)
+    y = attention(*(Tensor(asarray(x)) for x in (q, q, np.full((2, 4), 700, np.float16))))
+    assert (to_host(y.data) == 700).all()
+
+
 @pytest.mark.parametrize("shape", [(0, 2, 4, 3), (2, 2, 0, 3)])
 def test_nothing_to_attend(shape):
     x = Tensor(asarray(np.zeros(shape, np.float32)), requires_grad=True)

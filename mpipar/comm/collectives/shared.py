@@ -59,8 +59,6 @@ def shared_allreduce(
 ) -> None:
     """x ← sum of all ranks' x, or of scale·x.   instead: what to do where there is no memory to share"""
     if comm.size == 1:
-        if scale is not None:
-            x *= scale
         return
     segment = shared_segment(comm, "allreduce", x)
     sums = order(comm.size)

@@ -46,11 +46,10 @@ def shared_reduce_scatter(
     mine = x[begin[comm.rank] : begin[comm.rank + 1]]
     out = mine if out is None else out
     if comm.size == 1:
-        np.multiply(x, 1 if scale is None else scale, out=out)
         return
     segment = shared_segment(comm, "reduce_scatter", x)
     if segment is None:
-        work = x.copy() if scale is None else x * x.dtype.type(scale)
+        work = x.copy() if scale is None else np.multiply(x, scale, out=np.empty_like(x))
         instead(work, lengths, comm, add)
         out[...] = work[begin[comm.rank] : begin[comm.rank + 1]]
     elif x.size <= FEW:
