@@ -145,8 +145,7 @@ class Communicator(Messages):
         """
         if self._repeats and algorithm == "auto" and type(x) is np.ndarray:
             repeat = self._repeats.get((x.shape, x.dtype, op))
-            scales = scale is None or x.dtype.kind == "f"
-            if repeat is not None and scales and (out is x or out is None):
+            if repeat is not None and (out is x or out is None) and (scale is None or x.dtype.kind == "f"):
                 return repeat.run(x, empty_like(x) if out is None else x, scale)
         check_array("allreduce", x)
         add = self._hops.counted(reduction("allreduce", x, op, scale))

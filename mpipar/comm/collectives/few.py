@@ -36,12 +36,12 @@ class Few:
         until: Callable[[memoryview, list[int], int], None],
     ) -> None:
         self._segment, self._add, self._until = segment, add, until
+        self._numbers, self._others = segment.numbers, segment.others
         n = int(np.prod(shape, dtype=np.int64))
         sets = [[row[:n].reshape(shape) for row in rows] for rows in segment.few(dtype)]
         self._mine = [rows[rank] for rows in sets]
         sums = [additions(tree, rows, np.empty(shape, dtype)) for rows in sets]
-        self._first = [steps[:-1] for steps in sums]
-        self._last = [steps[-1][:2] for steps in sums]
+        self._sums = [(first, mine, theirs) for *first, (mine, theirs, _) in sums]
 
     def give(self, x: np.ndarray, scale: float | None) -> None:
         """Let the others have x, or scale·x."""
@@ -56,14 +56,12 @@ class Few:
 
     def take(self, out: np.ndarray) -> None:
         """out ← sum of what all have given, x for one; may be x."""
-        segment = self._segment
-        numbers, met = segment.numbers, segment.met
-        for place in segment.others:
+        met, numbers = self._segment.met, self._numbers
+        for place in self._others:
             if numbers[place] < met:
-                self._until(numbers, segment.others, met)
+                self._until(numbers, self._others, met)
                 break
-        which, add = ~met & 1, self._add
-        for addition in self._first[which]:
-            add(*addition)
-        mine, theirs = self._last[which]
-        add(mine, theirs, out)
+        first, mine, theirs = self._sums[~met & 1]
+        for addition in first:
+            self._add(*addition)
+        self._add(mine, theirs, out)
