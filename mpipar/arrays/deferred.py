@@ -11,10 +11,9 @@ Until then the program goes on with the wrong values: a GPU takes an index modul
 """
 
 import atexit
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from itertools import islice
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ import numpy as np
 
 from mpipar.arrays.backend import BACKEND, on_device, xp
 from mpipar.errors import MpiparError
+from mpipar.failure import say
 
 MOST = 64  # checks put off at a time: of some twenty steps; each keeps the array that it looked at
 
@@ -85,10 +85,14 @@ def look_at_checks() -> None:
 
 def report_checks() -> None:
     """Print what the checks find that nobody has looked at: too late for an error."""
-    try:
-        look_at_checks()
-    except MpiparError as error:
-        print(f"mpipar: {error}", file=sys.stderr, flush=True)
+    found = True
+    while found:
+        found = False
+        try:
+            look_at_checks()
+        except MpiparError as error:
+            found = True
+            say(f"mpipar: {error}\n")
 
 
 @contextmanager
@@ -99,7 +103,8 @@ def checks_apart() -> Iterator[None]:
         yield
         look_at_checks()
     except BaseException:
-        report_checks()
+        with suppress(Exception):  # of a device that failed, which the error itself tells
+            report_checks()
         raise
     finally:
         _here.reset(before)

@@ -195,6 +195,8 @@ class FakeArray(np.lib.mixins.NDArrayOperatorsMixin):
         """From the host. `host` must not change until the stream is waited for."""
         if not isinstance(host, np.ndarray) or host.shape != self.shape or host.dtype != self.dtype:
             raise TypeError(f"fake: set wants a host array {self.shape} {self.dtype}")
+        if not self._host.flags.c_contiguous:
+            raise RuntimeError("fake: set wants a contiguous array to write to, as CuPy does")
         counts["host to device"] += 1
         stream = stream or _streams[-1]
         self._host[...] = garbage(self.dtype)

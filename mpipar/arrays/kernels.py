@@ -7,7 +7,7 @@ as the text of its body in C, and is compiled when it is first called. Two kinds
   Elementwise   each result from the operands at one place, which broadcast; CuPy's class of that name
   Rows          results that need sums or maxima over a row (normalisation, softmax)
 
-The text is in the part of C that `fake` carries out (see fake_kernels.py), so tests on `fake` run this
+The text is in the part of C that `fake` carries out (see fake_c.py), so tests on `fake` run this
 very text. T stands for the arrays' dtype, float32 or float64, I for that of integer arrays; T(0.5) and
 not 0.5, which is a double. NumPy arrays are not for kernels; `kernel_on_device` chooses.
 """

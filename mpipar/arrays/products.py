@@ -29,7 +29,12 @@ def batched_product(a: Any, b: Any, out: Any, scale: float = 1.0, add: bool = Fa
     """
     count, m, k = a.shape
     n = b.shape[-1]
-    if b.shape != (count, k, n) or out.shape != (count, m, n) or not a.dtype == b.dtype == out.dtype:
+    if (
+        b.shape != (count, k, n)
+        or out.shape != (count, m, n)
+        or not a.dtype == b.dtype == out.dtype
+        or a.dtype.char not in "fd"
+    ):
         raise TypeError(f"batched_product: {a.shape} by {b.shape} into {out.shape}, {a.dtype} and {b.dtype}")
     if not (a.size and b.size):
         if not add:
@@ -52,9 +57,9 @@ def _layout(x: Any) -> tuple[int, int, int]:
     to the next), in numbers, not bytes"""
     step, row, column = (stride // x.itemsize for stride in x.strides)
     _, rows, columns = x.shape
-    if column == 1 or columns == 1:
+    if (column == 1 or columns == 1) and (row >= columns or rows == 1):
         return 0, max(row, columns), step
-    if row == 1 or rows == 1:
+    if (row == 1 or rows == 1) and (column >= rows or columns == 1):
         return 1, max(column, rows), step
     raise TypeError(f"batched_product: strides {x.strides} of {x.shape}; make rows or columns contiguous")
 

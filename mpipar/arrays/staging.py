@@ -62,10 +62,13 @@ class Staging:
         stream.wait_event(xp.cuda.get_current_stream().record())
         self._start_to_device(host, out).synchronize()
 
-    def start_to_host(self, x: Any) -> tuple[np.ndarray, Any]:
-        """A pinned array that will hold x, and the event to `wait_for` before anybody reads it."""
+    def start_to_host(self, x: Any, ready: Any = None) -> tuple[np.ndarray, Any]:
+        """A pinned array that will hold x, and the event to `wait_for` before anybody reads it.
+
+        ready: the event after which x has its values; by default all that was asked for until now
+        """
         host, stream = self.lend(x.shape, x.dtype), self._stream("to host")
-        stream.wait_event(xp.cuda.get_current_stream().record())
+        stream.wait_event(ready or xp.cuda.get_current_stream().record())
         x.get(stream=stream, out=host, blocking=False)
         return host, stream.record()
 
@@ -74,21 +77,24 @@ class Staging:
         copied.synchronize()
         look_at_checks()
 
-    def start_back(self, host: np.ndarray, x: Any) -> None:
+    def start_back(self, host: np.ndarray, x: Any, is_last: bool = True) -> None:
         """Let x, whose values came by `start_to_host` and were not used since, hold `host`'s.
 
+        is_last: what is computed from now on comes after this copy and those before it; until then
+            nobody may use them
         host is given back when it has been copied: here, by the next call.
         """
         for copied, left in self._leaving:
             copied.synchronize()
             self.give_back(left)
-        self._leaving = [(self._start_to_device(host, x), host)]
+        self._leaving = [(self._start_to_device(host, x, is_last), host)]
 
-    def _start_to_device(self, host: np.ndarray, out: Any) -> Any:
+    def _start_to_device(self, host: np.ndarray, out: Any, is_last: bool = True) -> Any:
         stream = self._stream("to device")
         out.set(host, stream=stream)
         copied = stream.record()
-        xp.cuda.get_current_stream().wait_event(copied)
+        if is_last:
+            xp.cuda.get_current_stream().wait_event(copied)
         return copied
 
     def _stream(self, way: str) -> Any:

@@ -77,6 +77,11 @@ def result(operation: str, x: Any, out: Any, shape: tuple[int, ...]) -> Any:
     return out
 
 
+def flattened(x: Any) -> Any:
+    """x's numbers in one dim, contiguous: a view where x is, else a copy, for `bring_back`."""
+    return (x if x.flags.c_contiguous else x.copy()).reshape(-1)
+
+
 def bring_back(flat: Any, x: Any) -> None:
     """flat was a reshaped x: a view where x is contiguous, else a copy that x must see."""
     if not x.flags.c_contiguous:

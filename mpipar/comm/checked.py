@@ -4,6 +4,7 @@ It is laid around a transport when checking is on (MPIPAR_CHECK=watch or strict)
 MPIPAR_CHECK=off nothing is left of it. What it costs: two entries in Python objects a message.
 """
 
+import os
 import sys
 import zlib
 from pathlib import Path
@@ -19,7 +20,7 @@ from mpipar.comm.wire import CARRIED
 from mpipar.errors import MessageError, VerdictError
 from mpipar.trace import call_site
 
-HERE = str(Path(__file__).parent)
+HERE = str(Path(__file__).parent) + os.sep
 _outside: dict[tuple[int, int], str] = {}  # lines outside of mpipar/comm, by code and instruction
 SAMPLED = 1 << 14  # bytes at each end of a buffer that are compared, unless checking is strict
 

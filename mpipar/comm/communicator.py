@@ -20,6 +20,7 @@ from mpipar.comm.blocks import (
     bring_back,
     check_blocks,
     check_mine,
+    flattened,
     from_header,
     header_of,
     reduction,
@@ -395,7 +396,7 @@ class Communicator(Messages):
         if chosen == "native":
             self._native(operation, out, out, op)
             return
-        flat = out.reshape(-1)
+        flat = flattened(out)
         self._run(operation, chosen, flat, self._hops, add, *(() if scale is None else (scale,)))
         bring_back(flat, out)
 

@@ -277,9 +277,12 @@ class Hops(Messages):
         else:
             self._wire.recorded(what, np.copyto, to, x)
 
-    def on_host(self, x: Any) -> OnHost | AtHome:
-        """x's values on the host, and their way back; where x is on a device the copy is started."""
-        return OnHost(self._wire, x) if on_device(x) else AtHome(x)
+    def on_host(self, x: Any, ready: Any = None) -> OnHost | AtHome:
+        """x's values on the host, and their way back; where x is on a device the copy is started.
+
+        ready: see Staging.start_to_host
+        """
+        return OnHost(self._wire, x, ready) if on_device(x) else AtHome(x)
 
     def counted(self, add: Any) -> Any:
         """add(mine, theirs), whose time is counted where the clock is modelled."""

@@ -16,7 +16,7 @@ import sys
 from typing import Any, NamedTuple
 
 from mpipar.comm import collectives
-from mpipar.comm.blocks import bring_back
+from mpipar.comm.blocks import bring_back, flattened
 from mpipar.comm.group import slots
 from mpipar.comm.messages import Hops, record_wait
 from mpipar.comm.wire import CARRIED
@@ -55,7 +55,7 @@ class Started:
             self._where = recorder.step, recorder.micro, recorder.scope_path
         if call.out is not call.x:
             call.out[...] = call.x
-        self._flat = call.out.reshape(-1)
+        self._flat = flattened(call.out)
         self._steps = collectives.ALGORITHMS[call.operation][call.algorithm].run(self._flat, hops, add)
 
     def wait(self) -> Any:

@@ -100,9 +100,9 @@ class OnHost:
     In the trace a started copy lasts as long as it holds up the rank, which is less than it takes.
     """
 
-    def __init__(self, wire: Wire, x: Any) -> None:
+    def __init__(self, wire: Wire, x: Any, ready: Any) -> None:
         self._wire, self._x, self._has_come = wire, x, False
-        self._host, self._copied = wire._staging.start_to_host(x)
+        self._host, self._copied = wire._staging.start_to_host(x, ready)
 
     def test(self) -> bool:
         """Whether they have come; never blocks."""
@@ -116,10 +116,13 @@ class OnHost:
             self._has_come = True
         return self._host
 
-    def bring_back(self) -> None:
-        """Start to copy what is on the host now to the device; after that it is not on the host any more."""
+    def bring_back(self, is_last: bool) -> None:
+        """Start to copy what is on the host now to the device; after that it is not on the host any more.
+
+        is_last: of several, before the device may use any of them
+        """
         back = self._wire._staging.start_back
-        self._wire.recorded("host to device, started", back, self._host, self._x)
+        self._wire.recorded("host to device, started", back, self._host, self._x, is_last, of=self._x)
 
 
 class AtHome:
@@ -134,7 +137,7 @@ class AtHome:
     def wait(self) -> np.ndarray:
         return self._x
 
-    def bring_back(self) -> None:
+    def bring_back(self, is_last: bool) -> None:
         pass
 
 

@@ -103,11 +103,13 @@ def _are_small(q: Any, k: Any, scale: float) -> bool:
     """Whether exp S cannot overflow, so that the maximum, which takes as long as S, need not be found.
 
     |S| ≤ s max ‖q‖ max ‖k‖ (Cauchy-Schwarz), and Σ exp S is to be below the root of the largest number, so
-    that Σ exp S v does not overflow either for |v| below 1e19; not in float16, whose root is 256.
+    that Σ exp S v does not overflow either for |v| below 1e19, nor lose digits for |v| above 1e-19; not
+    in float16, whose root is 256.
     """
-    if q.dtype.itemsize < 4:
+    if q.dtype.itemsize < 4 or q.shape[-2] < q.shape[-1]:  # of few queries the norms would take longer
         return False
-    largest = [math.sqrt(_sum(x * x).max(initial=0)) for x in (q, k)]
+    with np.errstate(over="ignore"):
+        largest = [math.sqrt(_sum(x * x).max(initial=0)) for x in (q, k)]
     return abs(scale) * math.prod(largest) < math.log(xp.finfo(q.dtype).max) / 2 - math.log(k.shape[-2] or 1)
 
 

@@ -4,6 +4,7 @@ Each check raises an error that names the operation, the values and a remedy.
 """
 
 import operator
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from mpipar.errors import BackendError, DTypeError, LabelError, ShapeError
 from mpipar.tensor.engine import Tensor
 from mpipar.trace import call_site
 
-PACKAGE = str(Path(__file__).parents[1])
+PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
 def check_tensors(op: str, *operands: Any, kinds: str = "f") -> None:
@@ -135,6 +136,7 @@ def _check_ids_now(rule: _Rule, ids: np.ndarray) -> np.ndarray | None:
         kept = ids != rule.ignore
         others = np.where(kept, ids, rule.low)
         least, greatest = others.min(), others.max()
+        kept = None if kept.all() else kept
     if least < rule.low or greatest >= rule.high:
         raise LabelError(rule.broken_by(ids))
     return kept

@@ -72,7 +72,7 @@ class Observer:
     def among(self, ranks: list[int], stage: str = "") -> "Observer":
         return Observer(self._world, self._log, self._all_nodes, [self._members[r] for r in ranks])
 
-    def on_host(self, x: Any) -> AtHome:
+    def on_host(self, x: Any, ready: Any = None) -> AtHome:
         return AtHome(x)
 
     def send(self, x: Any, dest: int, tag: int = 0) -> None:

@@ -1,12 +1,14 @@
 """The staged ring: sums as anywhere else, copies beside messages, and no copy read before its end."""
 
+import itertools
+
 import numpy as np
 import pytest
 from ranks import ranks
 from traced import traced
 
 from mpipar.arrays import BACKEND, Staging, asarray, on_device, staging, to_host
-from mpipar.comm.collectives import choose
+from mpipar.comm.collectives import choose, staged
 from mpipar.comm.collectives.staged import PIECE, staged_ring_allreduce
 from mpipar.comm.network import SHARED_MEMORY
 from mpipar.comm.wire import AtHome
@@ -77,9 +79,10 @@ class Watched:
     rank, size, pieces, phase = 0, 2, 0, ""
 
     def __init__(self):
-        self.did = []
+        self.did, self.ready = [], []
 
-    def on_host(self, x):
+    def on_host(self, x, ready):
+        self.ready.append(ready)
         number, comm = self.pieces, self
         self.pieces += 1
         self.did.append(f"start {number}")
@@ -89,8 +92,8 @@ class Watched:
                 comm.did.append(f"wait {number}")
                 return super().wait()
 
-            def bring_back(self):
-                comm.did.append(f"back {number}")
+            def bring_back(self, is_last):
+                comm.did.append(f"back {number}" + ", the last" * is_last)
 
         return Visit(x)
 
@@ -99,13 +102,15 @@ class Watched:
             self.did.append(self.stage + "ring")
 
 
-def test_while_a_piece_is_summed_the_next_comes_and_the_last_goes():
-    comm = Watched()
+def test_while_a_piece_is_summed_the_next_comes_and_the_last_goes(monkeypatch):
+    comm, events = Watched(), itertools.count()
+    monkeypatch.setattr(staged, "event_now", lambda x: next(events))
     staged_ring_allreduce(np.ones(3 * PIECE), comm, lambda mine, theirs: None)
+    assert comm.ready == [0, 0, 0]  # no piece waits for what is computed while the sum goes on
     assert comm.did == [
         "start 0", "start 1", "wait 0", "piece 0: ring", "back 0",
         "start 2", "wait 1", "piece 1: ring", "back 1",
-        "wait 2", "piece 2: ring", "back 2",
+        "wait 2", "piece 2: ring", "back 2, the last",
     ]  # fmt: skip
     assert comm.stage == ""
 

@@ -42,14 +42,16 @@ def test_blocks_do_not_change_the_result(queries, scores, causal, monkeypatch):
     gradcheck(lambda *x: attention(*x, causal), q[0, 0], k[0], v)  # leading dims broadcast
 
 
+@pytest.mark.parametrize("size", [1, 1e18])
 @pytest.mark.parametrize("dtype, limit", [(np.float32, 1e-4), (np.float64, 1e-11)])
 @pytest.mark.parametrize("largest", [1, 30, 60, 300, 1000])
-def test_scores_of_every_size(largest, dtype, limit):
+def test_scores_of_every_size(largest, dtype, limit, size):
     """The maximum of a row is taken off only where exp of the scores could overflow."""
     q, k, v = (draw.standard_normal((1, 9, 4)) for _ in range(3))
     q *= 2 * largest / np.abs(q[0] @ k[0].T).max()
-    y = attention(*(Tensor(asarray(x.astype(dtype))) for x in (q, k, v)), causal=True)
-    np.testing.assert_allclose(to_host(y.data)[0], written_out(q[0], k[0], v[0], True), 0, largest * limit)
+    y = attention(*(Tensor(asarray(x.astype(dtype))) for x in (q, k, v * size)), causal=True)
+    expected = written_out(q[0], k[0], v[0], True)
+    np.testing.assert_allclose(to_host(y.data)[0] / size, expected, 0, largest * limit)
 
 
 def test_sums_of_large_values_in_half_precision():

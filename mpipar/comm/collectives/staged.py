@@ -23,6 +23,7 @@ Arrays on the host stay there, and travel in the same pieces, so a trace of eith
 from collections.abc import Iterator
 from typing import Any
 
+from mpipar.arrays import event_now
 from mpipar.comm.collectives.chunks import cut, part_lengths
 from mpipar.comm.collectives.cost import Cost, after
 from mpipar.comm.collectives.reduction import Add
@@ -61,12 +62,13 @@ def _visits(x: Any, comm: Any) -> Iterator[Any]:
     if comm.size == 1:
         return
     first, *others = cut(x, _lengths(x.size))
-    arriving = comm.on_host(first)
+    ready = event_now(x)  # not later ones: a started sum goes on while the rank computes something else
+    arriving = comm.on_host(first, ready)
     for k, following in enumerate([*others, None]):
-        here, arriving = arriving, None if following is None else comm.on_host(following)
+        here, arriving = arriving, None if following is None else comm.on_host(following, ready)
         comm.stage = f"piece {k}: "
         yield here
-        here.bring_back()
+        here.bring_back(is_last=following is None)
     comm.stage = ""
 
 
