@@ -132,3 +132,20 @@ def test_what_cublas_is_given(dtype, compute_type, monkeypatch):
     batched_product(AsCuPys(a), AsCuPys(b).swapaxes(1, 2), AsCuPys(out), add=True)
     np.testing.assert_allclose(out, 1.5 * expected, 1e-6)
     assert seen == [{("float32", 7): 77, ("float32", 1): 68, ("float64", 1): 70}[dtype, compute_type]] * 2
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int64"])
+def test_batched_product_refuses_what_it_would_read_as_another_dtype(dtype):
+    x = device(np.ones((2, 4, 4)), dtype)
+    with pytest.raises(TypeError, match=dtype):
+        batched_product(x, x, x.copy())
+
+
+@pytest.mark.parametrize("place", ["left", "right"])
+def test_batched_product_refuses_repeated_and_reversed_rows(place):
+    """cuBLAS counts on: it would read behind them."""
+    whole = device(np.ones((2, 4, 4)))
+    for odd in (namespace.broadcast_to(device(np.ones((2, 1, 4))), (2, 4, 4)), whole[:, ::-1]):
+        left, right = (odd, whole) if place == "left" else (whole, odd)
+        with pytest.raises(TypeError, match="make rows or columns contiguous"):
+            batched_product(left, right, whole.copy())
