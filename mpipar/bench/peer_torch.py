@@ -74,16 +74,18 @@ def build(work: MLP | GPT) -> nn.Module:
 
 
 class Training:
-    """One rank; without others the plain loop, without DDP."""
+    """One rank; without others the plain loop, without DDP.   device: where it computes, as torch names it"""
 
-    def __init__(self, work: MLP | GPT, rank: int, ranks: int, weights: str) -> None:
+    def __init__(self, work: MLP | GPT, rank: int, ranks: int, weights: str, device: str = "cpu") -> None:
         self.model = build(work)
         with np.load(weights) as values:
             self.model.load_state_dict({name: torch.from_numpy(values[name]) for name in values.files})
+        self.model.to(device)
         if ranks > 1:
             self.model = nn.parallel.DistributedDataParallel(self.model)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=work.lr)
-        self.batches = [(torch.from_numpy(x), torch.from_numpy(labels)) for x, labels in work.data(rank)]
+        pairs = [map(torch.from_numpy, pair) for pair in work.data(rank)]
+        self.batches = [(x.to(device), labels.to(device)) for x, labels in pairs]
 
     def step(self, number: int) -> Any:
         x, labels = self.batches[number % len(self.batches)]
