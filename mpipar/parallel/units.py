@@ -83,6 +83,7 @@ class Unit:
 
     def add(self, grad: Any) -> None:
         """The piece's gradient: what came earlier in the step, and this; the first time this is `grad`."""
+        assert self.summed or grad is self.grad
         if self.summed:
             self.grad += grad
         self.summed = True

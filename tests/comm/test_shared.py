@@ -51,8 +51,7 @@ def test_every_rank_is_added_once(order, p):
     assert all(sorted(leaves(tree)) == list(range(p)) for tree in order(p).trees)
     if p > 1:
         total = np.empty(1)
-        for step in orders.additions(order(p).trees[0], [np.array([2.0**r]) for r in range(p)], total):
-            np.add(*step)
+        orders.add_up(order(p).trees[0], [np.array([2.0**r]) for r in range(p)], np.add, total)
         assert total[0] == 2.0**p - 1
 
 

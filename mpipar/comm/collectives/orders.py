@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpipar.comm.collectives.fold import core, has_folded, is_folded
+from mpipar.comm.collectives.reduction import Add
 
 Tree = int | tuple["Tree", "Tree"]
 
@@ -87,3 +88,9 @@ def additions(tree: Tree, parts: list[Any], out: Any) -> list[tuple[Any, Any, An
     first = [] if is_one else additions(left, parts, out)
     second = [] if is_other else additions(right, parts, theirs)
     return [*first, *second, (mine, theirs, out)]
+
+
+def add_up(tree: Tree, parts: list[Any], add: Add, out: Any) -> None:
+    """out ← the sum of the tree's parts.   tree, out: as in additions"""
+    for mine, theirs, into in additions(tree, parts, out):
+        add(mine, theirs, into)

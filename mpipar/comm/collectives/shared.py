@@ -37,7 +37,7 @@ import numpy as np
 from mpipar.comm.collectives.chunks import part_lengths, starts
 from mpipar.comm.collectives.cost import Cost, log2_ceil
 from mpipar.comm.collectives.few import Few
-from mpipar.comm.collectives.orders import Order, additions, by_rank
+from mpipar.comm.collectives.orders import Order, add_up, by_rank
 from mpipar.comm.collectives.reduction import Add
 from mpipar.comm.collectives.segment import Segment, map_segment
 from mpipar.errors import OptionError
@@ -87,8 +87,7 @@ def _at_once(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order) 
     rows = [row[: x.size] for row in segment.few(x.dtype)[segment.met & 1]]
     comm.copy("into shared memory", rows[comm.rank], x)
     segment.meet(comm)
-    for addition in additions(sums.trees[0], rows, x):
-        add(*addition)
+    add_up(sums.trees[0], rows, add, x)
 
 
 def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order, scale: float | None) -> None:
@@ -106,8 +105,7 @@ def _in_parts(x: np.ndarray, comm: Any, add: Add, segment: Segment, sums: Order,
             if owner == r:
                 mine, summed = x[begin:end], rows[r][r][: end - begin]
                 given = [mine if rank == r else row[r][: end - begin] for rank, row in enumerate(rows)]
-                for addition in additions(tree, given, summed):
-                    add(*addition)
+                add_up(tree, given, add, summed)
                 comm.copy("out of shared memory", mine, summed)
         segment.meet(comm)
         for owner, begin, end in stretches:

@@ -21,7 +21,7 @@ import numpy as np
 
 from mpipar.comm.collectives.chunks import part_lengths, starts
 from mpipar.comm.collectives.cost import Cost, log2_ceil
-from mpipar.comm.collectives.orders import Order, additions
+from mpipar.comm.collectives.orders import Order, add_up
 from mpipar.comm.collectives.reduction import Add
 from mpipar.comm.collectives.segment import Segment
 from mpipar.comm.collectives.shared import FEW, ROW, plan, shared_segment
@@ -57,7 +57,7 @@ def shared_reduce_scatter(
         _write(comm, rows[comm.rank][: x.size], x, scale)
         segment.meet(comm)
         parts = [row[begin[comm.rank] : begin[comm.rank + 1]] for row in rows]
-        _add_up(add, order(comm.size).trees[comm.rank], parts, out)
+        add_up(order(comm.size).trees[comm.rank], parts, add, out)
     else:
         _reduce_scatter_parts(x, out, lengths, comm, add, segment, order(comm.size), scale)
 
@@ -77,7 +77,7 @@ def _reduce_scatter_parts(
         _, begin, end = stretches[r]
         parts = [row[r][place][: end - begin] for row in rows]
         _write(comm, parts[r], x[begin:end], scale)
-        _add_up(add, sums.trees[r], parts, out[begin - first : end - first])
+        add_up(sums.trees[r], parts, add, out[begin - first : end - first])
     segment.meet(comm)
 
 
@@ -132,8 +132,3 @@ def _write(comm: Any, row: np.ndarray, x: np.ndarray, scale: float | None = None
         comm.copy("into shared memory", row, x)
     else:
         np.multiply(x, scale, out=row)
-
-
-def _add_up(add: Add, tree: Any, parts: list[np.ndarray], out: np.ndarray) -> None:
-    for addition in additions(tree, parts, out):
-        add(*addition)
