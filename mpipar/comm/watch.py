@@ -1,10 +1,10 @@
 """The watch under mpirun: a thread a rank that notices when nobody can go on, and says why.
 
 Each rank's thread looks at the rank's ledger every `TICK`. A rank that has been in the same call
-since the last look is waiting; its ledger is then written to the node's folder in shared memory.
-The thread of the lowest rank that is alive reads all of them and asks diagnose.py. The threads
-never call MPI, except to end the job. On several nodes rank 0's thread judges all ranks, and the
-others' leading threads tell it what it cannot read; see hub.py.
+since the last look is waiting; its ledger is then written to the node's folder in shared memory
+(watch_folder.py). The thread of the lowest rank that is alive reads all of them and asks
+diagnose.py. The threads never call MPI, except to end the job. On several nodes rank 0's thread
+judges all ranks, and the others' leading threads tell it what it cannot read; see hub.py.
 
 A verdict is printed once, by the rank that first makes the file `verdict` in that folder. Then
 the job is ended. A rank that is only slow computes, so it is never reported, however long it takes.
@@ -14,19 +14,14 @@ import atexit
 import faulthandler
 import os
 import select
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
-
-import msgspec
 
 from mpipar import failure
 from mpipar.comm.diagnose import diagnose
@@ -41,9 +36,10 @@ from mpipar.comm.judge import (
     never_waited_for,
     raced,
 )
-from mpipar.comm.ledger import Ledger, Snapshot, States
+from mpipar.comm.ledger import Ledger, States
 from mpipar.comm.stuck import never_go_on
 from mpipar.comm.verdict import Verdict
+from mpipar.comm.watch_folder import WatchFolder, alive, encode
 from mpipar.errors import VerdictError
 from mpipar.trace import call_site
 
@@ -51,20 +47,19 @@ TICK = 0.05  # s
 CONFIRM = 2  # looks that must agree before a deadlock is reported
 EXPLAIN = 0.4  # s that an error waits for a better explanation from the other ranks
 SETTLED = 1.5  # s that a verdict about several nodes must last, and all of them have confirmed it
-PREFIX = "mpipar-watch-"
 
 
 class Watch:
     """Checking of one rank under mpirun.
 
-    folder: of this node, made by `make_folder` on one rank and known to all;   ranks: of this node
+    folder: this node's;   ranks: of this node
     hub: on several nodes: rank 0's Hub, the others' Spoke
     progress: lets MPI deliver what this rank has sent, while it waits at its end for other nodes
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: WatchFolder,
         ledger: Ledger,
         ranks: list[int],
         size: int,
@@ -78,15 +73,10 @@ class Watch:
         self._spoke = hub if isinstance(hub, Spoke) else None
         self._beside_hub = hub is not None and ranks[0] == 0
         self._stop = threading.Event()
-        self._encode, self._decode = (
-            msgspec.msgpack.Encoder().encode,
-            msgspec.msgpack.Decoder(Snapshot).decode,
-        )
         self._seen, self._since = -1, 0.0  # the counter at the last look, and since when it is that
         self._looked = 0.0
         self._polls, self._polled = 0, 0.0
         self._written: Any = None
-        self._pen, self._ended = threading.Lock(), False  # the thread and `finish` both write
         self._suspect, self._suspected, self._agreed = None, 0.0, 0
         self._judged = 0.0
         self._compared: dict[str, int] = {}
@@ -136,42 +126,26 @@ class Watch:
         if state == self._written:
             return
         try:
-            snapshot = self.ledger.snapshot(waits, blocked, os.getpid())
-            data = self._encode(snapshot)
+            data = encode(self.ledger.snapshot(waits, blocked, os.getpid()))
         except RuntimeError:  # a dict grew while it was copied: the rank is not waiting
             return
         if self.ledger.counter != state[0]:
             return
-        self._write(data)
+        self.folder.write(data)
         self._written = state
 
-    def _write(self, data: bytes, last: bool = False) -> None:
-        """Put this rank's snapshot where the others read it; nothing comes after the last one."""
-        file = self.folder / f"new-{self.ledger.rank}"
-        with self._pen, suppress(OSError):  # the folder is gone when the job has ended
-            if self._ended:
-                return
-            self._ended = last
-            file.write_bytes(data)
-            file.replace(self.folder / f"rank-{self.ledger.rank}")
-
     def _states(self) -> States:
-        states = {}
-        for rank in self.ranks:
-            with suppress(OSError, msgspec.MsgspecError):
-                states[rank] = self._decode((self.folder / f"rank-{rank}").read_bytes())
-        return states
+        return self.folder.states(self.ranks)
 
     def _leads(self) -> bool:
         """Whether no lower rank of this node is still alive."""
         for rank in self.ranks:
             if rank == self.ledger.rank:
                 return True
-            with suppress(OSError, msgspec.MsgspecError):
-                state = self._decode((self.folder / f"rank-{rank}").read_bytes())
-                ended = state.gone and not (self._beside_hub and rank == 0)  # rank 0 serves to the last
-                if not ended and _alive(state.pid):
-                    return False
+            state = self.folder.read(rank)
+            ended = state is None or (state.gone and not (self._beside_hub and rank == 0))
+            if not ended and alive(state.pid):  # rank 0 beside a hub serves to the last
+                return False
         return True
 
     def _lead(self, states: States) -> None:
@@ -202,7 +176,7 @@ class Watch:
             self.announce(verdict)
 
     def _killed(self, states: States) -> Verdict | None:
-        dead = [s for s in states.values() if not s.gone and not _alive(s.pid)]
+        dead = [s for s in states.values() if not s.gone and not alive(s.pid)]
         if not dead:
             return None
         blame = [(s.rank, s.last_line) for s in dead]
@@ -223,7 +197,7 @@ class Watch:
             time.sleep(failure.HEARD)
             # MPI's own end has been seen to hang while another rank was in Finalize
             faulthandler.dump_traceback_later(1, exit=True, file=open(os.devnull, "w"))  # noqa: SIM115
-            self._remove()
+            self.folder.remove()
             failure.end_now()
 
     def explain(self, error: BaseException, trace: TracebackType | None) -> None:
@@ -261,8 +235,7 @@ class Watch:
         """At the end of this rank, before MPI is finalized."""
         called = failure.exit_call()
         site = "" if called is None else call_site(called[1])
-        snapshot = final_snapshot(self.ledger, site, os.getpid())
-        self._write(self._encode(snapshot), last=True)
+        self.folder.write(encode(final_snapshot(self.ledger, site, os.getpid())), last=True)
         if failure.failed_exit():
             self.announce(exited(self.ledger.rank, called[0], site))
         verdict = never_waited_for(self.ledger)
@@ -301,7 +274,7 @@ class Watch:
         verdict = None if told or not _all_gone(states, ranks) else last_words(states, self._strict)
         if verdict is not None:
             self.announce(verdict)
-        self._remove()
+        self.folder.remove()
 
     def _say_once(self, name: str, text: str) -> bool:
         """Print the text if nobody has said this yet.   returns: whether this rank was the first"""
@@ -311,19 +284,11 @@ class Watch:
 
     def _say_here(self, name: str, text: str) -> bool:
         """The same among the ranks of this node, and on the hub's for all."""
-        try:
-            os.close(os.open(self.folder / name, os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            return False
-        except OSError:  # the folder is gone: the job has been ended
+        if not self.folder.claim(name):
             return False
         if text:
             failure.say(text)
         return True
-
-    def _remove(self) -> None:
-        """Leave nothing of the job in shared memory."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _listen_for_the_end(self, wake_up: int) -> None:
         """mpirun ends the ranks by SIGTERM when one is killed: wake the thread, to say which."""
@@ -348,33 +313,8 @@ class Watch:
         os._exit(128 + signal.SIGTERM)
 
 
-def make_folder() -> Path:
-    """A folder in shared memory for the ranks of this node; folders of jobs that died are removed."""
-    shm = Path("/dev/shm")
-    parent = shm if shm.is_dir() and os.access(shm, os.W_OK) else Path(tempfile.gettempdir())
-    for old in parent.glob(f"{PREFIX}*"):
-        number = old.name.removeprefix(PREFIX).split("-")[0]
-        if number.isdigit() and not _alive(int(number)):
-            shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
-
-
 def _all_gone(states: States, ranks: Iterable[int]) -> bool:
     return all(r in states and states[r].gone for r in ranks)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:  # a zombie is dead, but not yet taken away
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        return stat.rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return True
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

@@ -21,7 +21,8 @@ from mpipar.comm.hub import Hub, Spoke
 from mpipar.comm.ledger import Ledger
 from mpipar.comm.network import Network
 from mpipar.comm.network_file import load_network
-from mpipar.comm.watch import Watch, make_folder
+from mpipar.comm.watch import Watch
+from mpipar.comm.watch_folder import WatchFolder, make_folder
 from mpipar.errors import LaunchError, OptionError
 from mpipar.settings import Settings, settings
 from mpipar.trace import Recorder, prepare_folder, record_here
@@ -132,12 +133,13 @@ def _watched(mpi, transport, wanted: Settings) -> CheckedTransport:
     """The transport with a watch over the ranks of this node."""
     top = mpi.MPI.COMM_WORLD
     node = mpi.node_of(top)
-    folder = _from_rank_0(node, str(make_folder()).encode() if node.rank == 0 else b"")
+    made = _from_rank_0(node, str(make_folder()).encode() if node.rank == 0 else b"")
     nodes, strict = transport.nodes(), wanted.check == "strict"
     here = [r for r, first in enumerate(nodes) if first == nodes[top.rank]]
     hub = _hub_of(top, nodes) if len(here) < top.size else None
     ledger = Ledger(top.rank)
-    Watch(Path(folder.decode()), ledger, here, top.size, strict, hub, progress=top.Iprobe)
+    folder = WatchFolder(Path(made.decode()), top.rank)
+    Watch(folder, ledger, here, top.size, strict, hub, progress=top.Iprobe)
     return CheckedTransport(transport, ledger, strict)
 
 
