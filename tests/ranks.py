@@ -121,14 +121,18 @@ def run_ranks(size: int, program: list[str], limit: float = 60, **environment: s
     """
     launcher = launcher_here()
     command = ["timeout", "-k", "5", str(limit * SLOWER), *launcher.command(size, program)]
-    return subprocess.run(
-        command,
-        check=False,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        env=launcher.environment(**environment),
-    )
+    for _ in range(3):
+        run = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            env=launcher.environment(**environment),
+        )
+        if run.returncode != 213:  # Open MPI's word for a rank that could not be executed: nothing has run
+            break
+    return run
 
 
 def run_python(

@@ -17,6 +17,7 @@ from score import (
     JOBS,
     LEVELS,
     LIMIT,
+    NEVER_STARTED,
     Outcome,
     Program,
     Report,
@@ -160,3 +161,13 @@ def test_a_header_that_cannot_be_read_is_refused(tmp_path):
     path.write_text("# class: wrong tag | ranks: 2 | fault: any 0@14 1@17 | mode: strict | needs: mpirun\n")
     expected = frozenset({(0, 14), (1, 17)})
     assert read_program(path) == Program(path, "wrong tag", 2, expected, True, "strict", "mpirun")
+
+
+def test_a_job_that_mpirun_could_not_start_is_started_again(monkeypatch):
+    wrong = next(program for program in PROGRAMS if program.wrong)
+    statuses = iter([NEVER_STARTED, NEVER_STARTED, 1, NEVER_STARTED, NEVER_STARTED, NEVER_STARTED])
+    monkeypatch.setattr(
+        "score._run_once", lambda *_, **__: Outcome(wrong, next(statuses), 0.0, None, "no such file")
+    )
+    assert run_program(wrong).status == 1
+    assert run_program(wrong).complaint == "no report, status 213, printed 'no such file'"

@@ -41,6 +41,10 @@ from mpipar.settings import child_environment
 
 HERE = Path(__file__).parent
 LIMIT = 15.0  # s for one program
+NEVER_STARTED, STARTS = (
+    213,
+    3,
+)  # Open MPI's mpirun could not execute a rank, which says nothing of the program
 JOBS, VIRTUAL_JOBS = 4, 2  # programs at a time; under mpirun most of them wait
 
 # classes that do not end the job, and what their first line says after "mpipar"
@@ -154,7 +158,8 @@ class Outcome:
             return ", ".join(filter(None, [said, state]))
         if not self.found:
             said = " ".join(_short(r) for r in self.reports) or "no report"
-            return f"{said}, {'still running' if self.status is None else f'status {self.status}'}"
+            state = "still running" if self.status is None else f"status {self.status}"
+            return f"{said}, {state}" + ("" if self.reports else f", printed {self.output[-600:]!r}")
         wrong = [word for word in ("class", "rank", "line") if not getattr(self, f"right_{word}")]
         more = f"{self.noise} more reports" if self.noise else ""
         return ", ".join(
@@ -247,6 +252,14 @@ def _short(report: Report) -> str:
 # ---- running
 def run_program(program: Program, virtual: bool = False, limit: float = LIMIT, **environment: str) -> Outcome:
     """Run it under mpirun or on virtual ranks, and read what is said about it."""
+    for _ in range(STARTS):
+        outcome = _run_once(program, virtual, limit, **environment)
+        if outcome.status != NEVER_STARTED:
+            break
+    return outcome
+
+
+def _run_once(program: Program, virtual: bool, limit: float, **environment: str) -> Outcome:
     changes = {**settings_of(program), **environment}
     if virtual:
         command, variables = [sys.executable, *simulated(program)], child_environment(**changes)
