@@ -5,11 +5,9 @@ CuPy raises or would silently wait for the device: mixing with host arrays, `np.
 `float()`, `bool()`, pickling, being handed to MPI. The explicit crossings `get` and `set`
 are counted in `counts`.
 
-Streams are modelled by what each one has waited for. Work on a stream gets a sequence
-number; an array remembers the (stream, number) that last wrote it. Whoever reads it from
-another stream without an event in between, or on the host before the copy is done, finds
-NaN (the least value for integers), as a race on a real GPU might. So a missing
-synchronisation fails a test.
+Whoever reads an array from another stream than its writer's without an event in between, or
+on the host before the copy is done, finds NaN (the least value for integers), as a race on a
+real GPU might; see fake_streams.py. So a missing synchronisation fails a test.
 
 `xp.name` is offered only for the names in `OFFERED`, each of which CuPy has.
 """
@@ -21,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from mpipar.arrays.fake_streams import Event, Memory, Stream, counts, current_stream
 from mpipar.errors import BackendError
 
-counts: Counter[str] = Counter()  # "host to device", "device to host", "wait": since import
 launches: Counter[str] = Counter()  # operations that a GPU computes by a kernel or more, by name
 
 OFFERED = frozenset(
@@ -42,113 +40,13 @@ OFFERED = frozenset(
 )
 
 
-class Stream:
-    """An in-order queue of work; copies to or from the host wait in it until they must be done."""
-
-    def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
-        self.issued = 0
-        self.finished = 0
-        self.waited: dict[Stream, int] = {}  # how far this stream is ordered behind another
-        self._copies: list[tuple[int, Any]] = []
-
-    def issue(self, copy: Any = None) -> int:
-        """Number the next piece of work; `copy` runs when somebody is ordered behind it."""
-        self.issued += 1
-        if copy is not None:
-            self._copies.append((self.issued, copy))
-        return self.issued
-
-    def run_copies(self, upto: int) -> None:
-        while self._copies and self._copies[0][0] <= upto:
-            self._copies.pop(0)[1]()
-
-    def is_behind(self, other: "Stream", number: int) -> bool:
-        done = max(self.waited.get(other, 0), other.finished)
-        return self is other or done >= number
-
-    def record(self, event: "Event | None" = None) -> "Event":
-        event = event or Event()
-        event.stream, event.number = self, self.issued
-        return event
-
-    def wait_event(self, event: "Event") -> None:
-        for stream, number in [*event.stream.waited.items(), (event.stream, event.number)]:
-            self.waited[stream] = max(self.waited.get(stream, 0), number)
-        # what has finished needs no order; else every stream that ever was would be kept
-        self.waited = {stream: n for stream, n in self.waited.items() if n > stream.finished}
-
-    def synchronize(self) -> None:
-        self.record().synchronize()
-
-    def __enter__(self) -> "Stream":
-        _streams.append(self)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        _streams.pop()
-
-
-class Event:
-    """A place in a stream that the host or another stream can wait for."""
-
-    def __init__(self, disable_timing: bool = False) -> None:
-        self.stream, self.number, self._looked = _streams[0] if _streams else None, 0, False
-
-    def record(self, stream: Stream | None = None) -> None:
-        (stream or _streams[-1]).record(self)
-
-    @property
-    def done(self) -> bool:
-        """As if the device were busy: at the first look only where somebody has waited, at the second."""
-        if self._looked:
-            self._finish()
-        self._looked = True
-        return self.stream.finished >= self.number
-
-    def synchronize(self) -> None:
-        counts["wait"] += 1
-        self._finish()
-
-    def _finish(self) -> None:
-        self.stream.run_copies(self.number)
-        self.stream.finished = max(self.stream.finished, self.number)
-
-
-_streams: list[Stream] = []  # the current one is last
-_streams.append(Stream())
-
-
-class Memory:
-    """What all views of one allocation share: who computed it last, and copies that come to parts of it."""
-
-    __slots__ = ("copies", "number", "stream")
-
-    def __init__(self, stream: Stream, number: int) -> None:
-        self.stream, self.number = stream, number
-        self.copies: list[tuple[np.ndarray, Stream, int]] = []
-
-    def writers(self, part: np.ndarray) -> list[tuple[Stream, int]]:
-        """Whom a reader of the part must be behind, beside those who have finished."""
-        if self.copies:
-            self.copies = [copy for copy in self.copies if copy[1].finished < copy[2]]
-        copies = [copy[1:] for copy in self.copies if np.may_share_memory(copy[0], part)]
-        return [(self.stream, self.number), *copies]
-
-
-def garbage(dtype: np.dtype) -> Any:
-    """What an unsynchronised read finds: NaN, or the least integer."""
-    if dtype.kind == "b":
-        return False
-    return np.nan if dtype.kind in "fc" else np.iinfo(dtype).min
-
-
 class FakeArray(np.lib.mixins.NDArrayOperatorsMixin):
     """See the module's docstring. Methods are those of cupy.ndarray that mpipar may use."""
 
     __slots__ = ("__weakref__", "_host", "_memory")
 
     def __init__(self, host: np.ndarray, memory: Memory | None = None) -> None:
-        stream = _streams[-1]
+        stream = current_stream()
         self._host = host
         self._memory = memory or Memory(stream, stream.issue())
 
@@ -178,7 +76,7 @@ class FakeArray(np.lib.mixins.NDArrayOperatorsMixin):
     ) -> np.ndarray:
         """To the host. With blocking=False `out` holds garbage until the stream is waited for."""
         counts["device to host"] += 1
-        stream = stream or _streams[-1]
+        stream = stream or current_stream()
         values = np.array(_read(self, stream), order=order)
         if out is None:
             out = np.empty_like(values)
@@ -198,7 +96,7 @@ class FakeArray(np.lib.mixins.NDArrayOperatorsMixin):
         if not self._host.flags.c_contiguous:
             raise RuntimeError("fake: set wants a contiguous array to write to, as CuPy does")
         counts["host to device"] += 1
-        stream = stream or _streams[-1]
+        stream = stream or current_stream()
         self._host[...] = garbage(self.dtype)
         number = stream.issue(lambda: np.copyto(self._host, host))
         self._memory.copies.append((self._host, stream, number))
@@ -274,6 +172,13 @@ def _wrapped(index: Any, shape: tuple[int, ...]) -> Any:
     return tuple(found) if isinstance(index, tuple) else found[0]
 
 
+def garbage(dtype: np.dtype) -> Any:
+    """What an unsynchronised read finds: NaN, or the least integer."""
+    if dtype.kind == "b":
+        return False
+    return np.nan if dtype.kind in "fc" else np.iinfo(dtype).min
+
+
 def _is_mask(part: Any) -> bool:
     return isinstance(part, np.ndarray) and part.dtype.kind == "b"
 
@@ -295,7 +200,7 @@ def _compute(
 
     name: of the launch, the function's unless given
     """
-    stream = _streams[-1]
+    stream = current_stream()
     written = list(kwargs["out"]) if isinstance(kwargs.get("out"), tuple) else [kwargs.get("out")]
     written = [x for x in [*written, args[0] if writes_first else None] if isinstance(x, FakeArray)]
     known: list[FakeArray] = []
@@ -379,7 +284,7 @@ class _Namespace:
     cuda = SimpleNamespace(
         Stream=Stream,
         Event=Event,
-        get_current_stream=lambda: _streams[-1],
+        get_current_stream=current_stream,
         Device=lambda number=0: SimpleNamespace(id=number, use=lambda: None),
         runtime=SimpleNamespace(getDeviceCount=lambda: 1),
     )
