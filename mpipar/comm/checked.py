@@ -6,23 +6,19 @@ MPIPAR_CHECK=off nothing is left of it. What it costs: two entries in Python obj
 
 import os
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from mpipar.comm.checked_requests import CheckedPending, CheckedStarted
 from mpipar.comm.group import slots
 from mpipar.comm.ledger import HOPS, Entered, Ledger
 from mpipar.comm.transport import ANY_SOURCE, ANY_TAG, Pending, Status, Transport
-from mpipar.comm.verdict import Verdict
 from mpipar.comm.wire import CARRIED
-from mpipar.errors import MessageError, VerdictError
+from mpipar.errors import MessageError
 from mpipar.trace import call_site
 
 HERE = str(Path(__file__).parent) + os.sep
 _outside: dict[tuple[int, int], str] = {}  # lines outside of mpipar/comm, by code and instruction
-SAMPLED = 1 << 14  # bytes at each end of a buffer that are compared, unless checking is strict
 
 
 class CheckedTransport:
@@ -32,7 +28,7 @@ class CheckedTransport:
     """
 
     def __init__(self, inner: Transport, ledger: Ledger, strict: bool = False, hops: bool = False) -> None:
-        self._inner, self.ledger, self._strict, self._hops = inner, ledger, strict, hops
+        self._inner, self.ledger, self.strict, self.hops = inner, ledger, strict, hops
         self.rank, self.size, self.tag_limit = inner.rank, inner.size, inner.tag_limit
         self._started_from = inner.tag_limit - slots(inner) * inner.size + 1  # tags of started collectives
         self.reads_device, self.has_native = inner.reads_device, inner.has_native
@@ -45,21 +41,21 @@ class CheckedTransport:
 
     # ---- messages
     def send(self, buffer: Any, dest: int, tag: int) -> None:
-        ledger, site = self.ledger, self._site()
-        peer, name, key = self.world[dest], self.name, HOPS if self._hops else tag
+        ledger, site = self.ledger, self.site()
+        peer, name, key = self.world[dest], self.name, HOPS if self.hops else tag
         nbytes = buffer.nbytes
         number = ledger.sending(peer, name, key, buffer.dtype.char, nbytes, site)
         ledger.enter("send", peer, name, key, number, nbytes, -2, 0, 0, site)
         self._inner.send(buffer, dest, tag)
         ledger.leave()
-        if not self._hops:  # only now, while the message is under way: the receiver need not wait for it
+        if not self.hops:  # only now, while the message is under way: the receiver need not wait for it
             ledger.log("send", peer, name, key, number, site)
 
     def recv(self, buffer: Any, source: int, tag: int) -> Status:
-        ledger, site = self.ledger, self._site()
-        peer, key = self._peer(source), HOPS if self._hops else tag
+        ledger, site = self.ledger, self.site()
+        peer, key = self._peer(source), HOPS if self.hops else tag
         number = ledger.receiving(peer, self.name, key, buffer.dtype.char, buffer.nbytes, site)
-        if number and not self._hops:
+        if number and not self.hops:
             ledger.log("recv", peer, self.name, key, number, site)
         if ledger.requests:
             self._races(peer, key, site)
@@ -70,17 +66,17 @@ class CheckedTransport:
             ledger.failed(number, peer, self.name, key, buffer.dtype.char, buffer.nbytes, site)
             ledger.leave()
             raise
-        self._got(number, status, buffer, site, "recv", peer)
+        self.got(number, status, buffer, site, "recv", peer)
         ledger.leave()
         return status
 
     def sendrecv(self, buffer: Any, dest: int, tag: int, into: Any, source: int, recv_tag: int) -> Status:
-        ledger, site, name = self.ledger, self._site(), self.name
+        ledger, site, name = self.ledger, self.site(), self.name
         to, peer = self.world[dest], self._peer(source)
-        key, recv_key = (HOPS, HOPS) if self._hops else (tag, recv_tag)
+        key, recv_key = (HOPS, HOPS) if self.hops else (tag, recv_tag)
         sent = ledger.sending(to, name, key, buffer.dtype.char, buffer.nbytes, site)
         number = ledger.receiving(peer, name, recv_key, into.dtype.char, into.nbytes, site)
-        if number and not self._hops:
+        if number and not self.hops:
             ledger.log("sendrecv", peer, name, recv_key, number, site, to, key, sent)
         ledger.enter("sendrecv", peer, name, recv_key, number, buffer.nbytes, to, key, sent, site)
         try:
@@ -89,29 +85,29 @@ class CheckedTransport:
             ledger.failed(number, peer, name, recv_key, into.dtype.char, into.nbytes, site)
             ledger.leave()
             raise
-        self._got(number, status, into, site, "irecv", peer)
+        self.got(number, status, into, site, "irecv", peer)
         ledger.leave()
         return status
 
     def isend(self, buffer: Any, dest: int, tag: int) -> Pending:
-        ledger, site = self.ledger, self._site()
+        ledger, site = self.ledger, self.site()
         peer, key = self.world[dest], self._key(tag)
         number = ledger.sending(peer, self.name, key, buffer.dtype.char, buffer.nbytes, site)
-        if not self._hops:
+        if not self.hops:
             ledger.log("isend", peer, self.name, key, number, site)
         pending = CheckedPending(self, "isend", buffer, peer, key, number, site)
         pending.inner = self._inner.isend(buffer, dest, tag)
         return pending
 
     def irecv(self, buffer: Any, source: int, tag: int) -> Pending:
-        ledger, site = self.ledger, self._site()
+        ledger, site = self.ledger, self.site()
         peer, key = self._peer(source), self._key(tag)
         if ledger.requests:
             self._races(peer, key, site)
         pending = CheckedPending(self, "irecv", buffer, peer, key, 0, site)
         number = ledger.receiving(peer, self.name, key, buffer.dtype.char, buffer.nbytes, site)
         pending.number = number
-        if number and not self._hops:
+        if number and not self.hops:
             ledger.log("irecv", peer, self.name, key, number, site)
         pending.inner = self._inner.irecv(pending.apart(), source, tag)
         return pending
@@ -126,20 +122,20 @@ class CheckedTransport:
 
     # ---- the rest
     def split(self, color: int | None, key: int) -> "CheckedTransport | None":
-        self.ledger.enter("native", -2, self.name, 0, 0, 0, -2, 0, 0, self._site())
+        self.ledger.enter("native", -2, self.name, 0, 0, 0, -2, 0, 0, self.site())
         made = self._inner.split(color, key)
         self.ledger.leave()
-        return None if made is None else CheckedTransport(made, self.ledger, self._strict)
+        return None if made is None else CheckedTransport(made, self.ledger, self.strict)
 
     def duplicate(self) -> "CheckedTransport":
         """For the messages inside collectives."""
-        return CheckedTransport(self._inner.duplicate(), self.ledger, self._strict, hops=True)
+        return CheckedTransport(self._inner.duplicate(), self.ledger, self.strict, hops=True)
 
     def ranks_in_world(self) -> list[int]:
         return self.world
 
     def native(self, *args: Any) -> None:
-        self.ledger.enter("native", -2, self.name, 0, 0, 0, -2, 0, 0, self._site())
+        self.ledger.enter("native", -2, self.name, 0, 0, 0, -2, 0, 0, self.site())
         self._inner.native(*args)
         self.ledger.leave()
 
@@ -153,7 +149,7 @@ class CheckedTransport:
         """The collective is done."""
         self.ledger.leave_collective()
 
-    def started(self, kind: str, out: Any, site: str) -> "CheckedStarted":
+    def started(self, kind: str, out: Any, site: str) -> CheckedStarted:
         """A collective is started: what must be waited for, and leaves `out` to nobody else till then."""
         return CheckedStarted(self, kind, out, site)
 
@@ -185,24 +181,25 @@ class CheckedTransport:
 
     def _key(self, tag: int) -> int:
         """The tag in the ledger. Each slot of started collectives is a channel of its own."""
-        if not self._hops:
+        if not self.hops:
             return tag
         return HOPS if tag < self._started_from else HOPS - 1 - (self.tag_limit - tag) // self.size
 
-    def _got(self, number: int, status: Status, buffer: Any, site: str, op: str, asked: int) -> None:
+    def got(self, number: int, status: Status, buffer: Any, site: str, op: str, asked: int) -> None:
+        """Write down that a message has come, which a receive from `asked` was given `number` for."""
         peer, tag, nbytes = self.world[status.source], self._key(status.tag), buffer.nbytes
         ledger, name = self.ledger, self.name
-        anybody = asked == ANY_SOURCE and not self._hops
+        anybody = asked == ANY_SOURCE and not self.hops
         known = number
         number = ledger.got(number, peer, name, tag, buffer.dtype.char, nbytes, site, anybody)
         if status.nbytes != nbytes:
             ledger.received[peer, name, tag].failed.append(number)
-        if not (known or self._hops):
+        if not (known or self.hops):
             ledger.log(op, peer, name, tag, number, site)
 
-    def _site(self) -> str:
+    def site(self) -> str:
         """The line outside of mpipar/comm that made the call."""
-        if self._hops and self.ledger.inside is not None:
+        if self.hops and self.ledger.inside is not None:
             return ""  # the collective's own entry has it
         frame = sys._getframe(3)  # past our own method and the communicator's
         key = (id(frame.f_code), frame.f_lasti)
@@ -215,117 +212,3 @@ class CheckedTransport:
         while frame.f_code.co_filename.startswith(HERE) and frame.f_back is not None:
             frame = frame.f_back
         return call_site(frame)
-
-
-class CheckedPending:
-    """A request, from its start to its end in the ledger's list of those under way."""
-
-    inner: Pending
-
-    @property
-    def hops(self) -> bool:
-        """Whether it belongs to a collective."""
-        return self.home._hops
-
-    def __init__(
-        self, home: CheckedTransport, op: str, buffer: Any, peer: int, tag: int, number: int, site: str
-    ) -> None:
-        self.home, self.op, self._buffer = home, op, buffer
-        self.peer, self.tag, self.number, self.site = peer, tag, number, site
-        self._sum, self._apart = 0, None
-        if not home._hops:
-            look_at_others(self)
-            self._sum = self._checksum()
-        home.ledger.requests[id(self)] = self
-
-    def wait(self) -> Status:
-        ledger, home = self.home.ledger, self.home
-        site = home._site()
-        op = "wait send" if self.op == "isend" else "wait recv"
-        if self.number and not home._hops:
-            ledger.log(op, self.peer, home.name, self.tag, self.number, site)
-        ledger.enter(*self._doing(op, site))
-        status = self.inner.wait()
-        self._end(status)
-        ledger.leave()
-        return status
-
-    def test(self) -> Status | None:
-        status = self.inner.test()
-        ledger = self.home.ledger
-        if status is not None:
-            self._end(status)
-            ledger.leave()
-        else:
-            ledger.polls += 1
-            if ledger.doing is None or ledger.doing[0] != "poll":
-                ledger.enter(*self._doing("poll", self.home._site()))
-        return status
-
-    def _doing(self, op: str, site: str) -> tuple:
-        """The fields of a Doing."""
-        peer = -2 if op == "poll" and self.op == "isend" else self.peer
-        return op, peer, self.home.name, self.tag, self.number, self._buffer.nbytes, -2, 0, 0, site
-
-    def apart(self) -> Any:
-        """Where an irecv is to write: beside the user's array, so that a change of it is noticed."""
-        small = isinstance(self._buffer, np.ndarray) and (self._buffer.nbytes <= SAMPLED or self.home._strict)
-        if small and not self.home._hops:
-            self._apart = np.empty_like(self._buffer)
-        return self._buffer if self._apart is None else self._apart
-
-    def _end(self, status: Status) -> None:
-        home = self.home
-        del home.ledger.requests[id(self)]
-        watched = not home._hops and (self.op == "isend" or self._apart is not None)
-        changed = watched and self._checksum() != self._sum
-        if self._apart is not None:
-            self._buffer[...] = self._apart
-        if self.op == "irecv":
-            home._got(self.number, status, self._buffer, self.site, "irecv", self.peer)
-        if changed:
-            rank = home.ledger.rank
-            line = f"rank {rank}  its array was changed between {self.op} and wait, at {home._site()}"
-            raise VerdictError(Verdict("buffer changed", [(rank, self.site)], [line]))
-
-    def _checksum(self) -> int:
-        if not isinstance(self._buffer, np.ndarray):
-            return 0
-        data = self._buffer.reshape(-1).view(np.uint8)
-        if len(data) > 2 * SAMPLED and not self.home._strict:
-            return zlib.crc32(data[-SAMPLED:], zlib.crc32(data[:SAMPLED]))
-        return zlib.crc32(data)
-
-
-class CheckedStarted:
-    """A collective from its start until it was waited for, in the ledger's list of requests."""
-
-    hops = False
-
-    def __init__(self, home: CheckedTransport, op: str, out: Any, site: str) -> None:
-        self.home, self.op, self._buffer, self.site = home, op, out, site
-        look_at_others(self)
-        home.ledger.requests[id(self)] = self
-
-    def end(self) -> None:
-        del self.home.ledger.requests[id(self)]
-
-
-def look_at_others(mine: CheckedPending | CheckedStarted) -> None:
-    """Two requests must not use one array, unless both only read it."""
-    for other in mine.home.ledger.requests.values():
-        if (mine.op, other.op) == ("isend", "isend") or other.hops:
-            continue
-        if _overlap(mine._buffer, other._buffer):
-            rank, kind = mine.home.ledger.rank, "buffer changed"
-            if mine.op == other.op:
-                kind = "request started twice"
-            lines = [
-                f"rank {rank}  {mine.op} at {mine.site}: {other.op} at {other.site} still uses that array"
-            ]
-            raise VerdictError(Verdict(kind, [(rank, mine.site)], lines))
-
-
-def _overlap(x: Any, y: Any) -> bool:
-    both = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
-    return both and x.size > 0 and y.size > 0 and np.may_share_memory(x, y)
