@@ -143,8 +143,8 @@ class Watch:
             if rank == self.ledger.rank:
                 return True
             state = self.folder.read(rank)
-            ended = state is None or (state.gone and not (self._beside_hub and rank == 0))
-            if not ended and alive(state.pid):  # rank 0 beside a hub serves to the last
+            serves = self._beside_hub and rank == 0  # to the last, also after its end
+            if state is not None and (serves or not state.gone) and alive(state.pid):
                 return False
         return True
 
