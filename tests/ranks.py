@@ -13,7 +13,7 @@ rest runs in a new one. Virtual ranks run in pytest's own process.
 import json
 import subprocess
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import get_ident
 
@@ -22,6 +22,7 @@ from forked import Forks, can_fork
 
 from mpipar.arrays import BACKEND
 from mpipar.comm import find_launcher
+from mpipar.comm.launch import until_executed
 from mpipar.comm.virtual import run as run_virtual
 
 RUNNER = Path(__file__).parent / "rank_runner.py"
@@ -121,18 +122,9 @@ def run_ranks(size: int, program: list[str], limit: float = 60, **environment: s
     """
     launcher = launcher_here()
     command = ["timeout", "-k", "5", str(limit * SLOWER), *launcher.command(size, program)]
-    for _ in range(3):
-        run = subprocess.run(
-            command,
-            check=False,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            env=launcher.environment(**environment),
-        )
-        if run.returncode != 213:  # Open MPI's word for a rank that could not be executed: nothing has run
-            break
-    return run
+    environ = launcher.environment(**environment)
+    start = partial(subprocess.run, command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return until_executed(lambda: start(check=False, env=environ), lambda run: run.returncode)
 
 
 def run_python(

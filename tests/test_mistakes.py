@@ -11,13 +11,13 @@ from ranks import run_python, run_ranks
 from rich.console import Console
 
 from mpipar.arrays import BACKEND
+from mpipar.comm.launch import NEVER_EXECUTED
 
 sys.path.insert(0, str(Path(__file__).parent / "mistakes"))
 from score import (
     JOBS,
     LEVELS,
     LIMIT,
-    NEVER_STARTED,
     Outcome,
     Program,
     Report,
@@ -163,11 +163,8 @@ def test_a_header_that_cannot_be_read_is_refused(tmp_path):
     assert read_program(path) == Program(path, "wrong tag", 2, expected, True, "strict", "mpirun")
 
 
-def test_a_job_that_mpirun_could_not_start_is_started_again(monkeypatch):
+def test_a_program_that_mpirun_could_not_execute_is_run_again(monkeypatch):
     wrong = next(program for program in PROGRAMS if program.wrong)
-    statuses = iter([NEVER_STARTED, NEVER_STARTED, 1, NEVER_STARTED, NEVER_STARTED, NEVER_STARTED])
-    monkeypatch.setattr(
-        "score._run_once", lambda *_, **__: Outcome(wrong, next(statuses), 0.0, None, "no such file")
-    )
-    assert run_program(wrong).status == 1
-    assert run_program(wrong).complaint == "no report, status 213, printed 'no such file'"
+    left = [Outcome(wrong, status, 0.0, None, "no such file") for status in (NEVER_EXECUTED, 1)]
+    monkeypatch.setattr("score._run_once", lambda *_, **__: left.pop(0))
+    assert run_program(wrong).complaint == "no report, status 1, printed 'no such file'"

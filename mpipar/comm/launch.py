@@ -9,8 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from mpipar.errors import LaunchError
 from mpipar.settings import child_environment
@@ -22,6 +24,10 @@ LIBRARIES = {
 # Open MPI 5 asks libfabric for one-sided messages, which mpipar never sends, and it sleeps a second
 # at the start of every rank where there is no network
 QUICK_START = {"OMPI_MCA_btl": "^ofi"}
+
+# the status of Open MPI 5's mpirun where it could not execute a rank
+NEVER_EXECUTED, STARTS = 213, 3
+Job = TypeVar("Job")
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,15 @@ def find_launcher(named: str | None = None) -> Launcher:
         )
     family, version = _ask_version(found)
     return Launcher(found, family, version, _library_beside(found, family) if named else None)
+
+
+def until_executed(start: Callable[[], Job], status: Callable[[Job], int | None]) -> Job:
+    """What start() gives, again where mpirun could not execute a rank: that says nothing of the program."""
+    for _ in range(STARTS):
+        job = start()
+        if status(job) != NEVER_EXECUTED:
+            break
+    return job
 
 
 def _ask_version(path: str) -> tuple[str, str]:

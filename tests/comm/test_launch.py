@@ -1,11 +1,13 @@
 """Which mpirun is used, with which flags."""
 
 import os
+import subprocess
 import sys
 
 import pytest
 
 from mpipar.comm import find_launcher
+from mpipar.comm.launch import NEVER_EXECUTED, STARTS, until_executed
 from mpipar.errors import LaunchError
 
 
@@ -54,3 +56,24 @@ def test_what_is_no_mpirun(tmp_path):
         find_launcher("/no/where")
     with pytest.raises(LaunchError, match="0 ranks"):
         find_launcher().command(0, [])
+
+
+def test_a_job_that_was_never_executed_is_started_again():
+    left = [NEVER_EXECUTED, NEVER_EXECUTED, 1, 0]
+    assert until_executed(lambda: left.pop(0), lambda status: status) == 1
+    assert left == [0]
+    left = [NEVER_EXECUTED] * (STARTS + 1)
+    assert until_executed(lambda: left.pop(0), lambda status: status) == NEVER_EXECUTED
+    assert len(left) == 1
+
+
+def test_what_mpirun_says_of_a_rank_that_it_cannot_execute(tmp_path):
+    launcher = find_launcher()
+    if "Open MPI) 5" not in launcher.version:
+        pytest.skip(f"its status is that of Open MPI 5; this is {launcher.version}")
+    program = tmp_path / "program"
+    program.write_text("#!/no/such/interpreter\n")
+    program.chmod(0o755)
+    command = ["timeout", "-k", "5", "60", launcher.path, "-n", "2", "--oversubscribe", str(program)]
+    run = subprocess.run(command, check=False, capture_output=True, env=launcher.environment())
+    assert run.returncode == NEVER_EXECUTED

@@ -37,14 +37,11 @@ from rich.console import Console
 from rich.table import Table
 
 from mpipar.comm import find_launcher
+from mpipar.comm.launch import until_executed
 from mpipar.settings import child_environment
 
 HERE = Path(__file__).parent
 LIMIT = 15.0  # s for one program
-NEVER_STARTED, STARTS = (
-    213,
-    3,
-)  # Open MPI's mpirun could not execute a rank, which says nothing of the program
 JOBS, VIRTUAL_JOBS = 4, 2  # programs at a time; under mpirun most of them wait
 
 # classes that do not end the job, and what their first line says after "mpipar"
@@ -252,11 +249,7 @@ def _short(report: Report) -> str:
 # ---- running
 def run_program(program: Program, virtual: bool = False, limit: float = LIMIT, **environment: str) -> Outcome:
     """Run it under mpirun or on virtual ranks, and read what is said about it."""
-    for _ in range(STARTS):
-        outcome = _run_once(program, virtual, limit, **environment)
-        if outcome.status != NEVER_STARTED:
-            break
-    return outcome
+    return until_executed(lambda: _run_once(program, virtual, limit, **environment), lambda run: run.status)
 
 
 def _run_once(program: Program, virtual: bool, limit: float, **environment: str) -> Outcome:
