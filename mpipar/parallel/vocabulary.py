@@ -68,7 +68,8 @@ def vocabulary_cross_entropy(
     def vjp(dy):
         dx = p.copy()
         dx[rows, local] -= here  # no place twice: one label a row
-        dx *= (kept * (dy * weight))[:, None]
+        dx *= dy * weight
+        dx[~kept] = 0  # not times 0: a row that is not kept may hold infinities
         return (dx.reshape(logits.shape),)
 
     return Tensor(losses.sum() * weight, (logits,), vjp)

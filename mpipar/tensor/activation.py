@@ -10,7 +10,7 @@ from mpipar.tensor.engine import Tensor
 
 
 def relu(x: Tensor) -> Tensor:
-    """y = max(x, 0);   dx = dy where x > 0, else 0."""
+    """y = max(x, 0);   dx = [x > 0] dy."""
     check_tensors("relu", x)
     y = xp.maximum(x.data, 0)
     return Tensor(y, (x,), lambda dy: (_relu_backward(y, dy),))

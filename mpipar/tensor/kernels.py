@@ -2,7 +2,8 @@
 
 Each states what the function of the same name beside its operation does in NumPy's terms, where
 `kernel_on_device` names it. What an operation keeps for its backward may differ: a GPU computes faster
-than it reads, so a kernel keeps its input, which is there anyway, and computes anew.
+than it reads, so a kernel keeps its input, which is there anyway, and computes anew. And where a kernel
+chooses 0 (relu_backward, dropout), NumPy multiplies by False, in a tenth of the time: infinity becomes nan.
 """
 
 import math
@@ -55,7 +56,7 @@ softmax = Rows(
     each="y = exp(x - top) / total;",
 )
 softmax_backward = Rows(
-    "softmax_backward", "T y, T dy", "T dx", row="T mean = row_sum(dy * y);", each="dx = y * (dy - mean);"
+    "softmax_backward", "T y, T dy", "T dx", row="T total = row_sum(dy * y);", each="dx = y * (dy - total);"
 )
 log_softmax = Rows(
     "log_softmax",

@@ -53,7 +53,9 @@ def _cross_entropy_backward(p, target, kept, dy):
     target = target if kept is None else xp.where(kept, target, 0)
     dx = p.copy()
     dx[xp.arange(target.size), target] -= 1  # no place twice: one label a row
-    dx *= dy if kept is None else (kept * dy)[:, None]
+    dx *= dy
+    if kept is not None:
+        dx[~kept] = 0  # not times 0, as above
     return dx
 
 

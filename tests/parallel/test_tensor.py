@@ -124,6 +124,14 @@ def test_vocabulary_cross_entropy_matches_cross_entropy(world):
 
 
 @ranks(2)
+def test_vocabulary_cross_entropy_of_a_row_that_is_not_kept_and_holds_infinities(world):
+    x = Tensor(asarray(np.array([[np.inf, np.inf], [1.0, 1.0]])), requires_grad=True)
+    with np.errstate(invalid="ignore"):
+        vocabulary_cross_entropy(x, asarray(np.array([-100, 0])), world).backward()
+    assert_close(x.grad, [[0, 0], [-0.75 if world.rank == 0 else 0.25, 0.25]])
+
+
+@ranks(2)
 def test_vocabulary_cross_entropy_names_mistakes(world):
     x, labels = Tensor(asarray(np.zeros((3, 4)))), asarray(np.array([0, 7, 3]))
     vocabulary_cross_entropy(x, labels, world)

@@ -216,3 +216,7 @@ def test_ignored_labels_take_no_part():
     assert mt.cross_entropy(x, ints(9, 9, 9), "sum", ignore_index=9).item() == 0
     masked = Tensor(asarray(np.array([[-np.inf, 0.0], [1.0, 1.0]])))
     assert mt.cross_entropy(masked, ints(-100, 0)).item() == pytest.approx(np.log(2))
+    broken = Tensor(asarray(np.array([[np.inf, np.inf], [1.0, 1.0]])), requires_grad=True)
+    with np.errstate(invalid="ignore"):
+        mt.cross_entropy(broken, ints(-100, 0)).backward()
+    assert to_host(broken.grad).tolist() == [[0, 0], [-0.5, 0.5]]
