@@ -83,7 +83,7 @@ def flattened(x: Any) -> Any:
 
 
 def bring_back(flat: Any, x: Any) -> None:
-    """flat was a reshaped x: a view where x is contiguous, else a copy that x must see."""
+    """x ← what has become of flat, which was `flattened` x; nothing to do where that is a view."""
     if not x.flags.c_contiguous:
         x[...] = flat.reshape(x.shape)
 

@@ -111,7 +111,7 @@ class Communicator(Messages):
             if chosen == "native":
                 self._native("bcast", x, x, root=root)
             else:
-                flat = x.reshape(-1)
+                flat = flattened(x)
                 self._run("bcast", chosen, flat, self._hops, root)
                 bring_back(flat, x)
         return x
@@ -129,7 +129,7 @@ class Communicator(Messages):
             if chosen == "native":
                 self._native("reduce", out, out if at_root else None, op, root)
             else:
-                flat = out.reshape(-1)
+                flat = flattened(out)
                 self._run("reduce", chosen, flat, self._hops, add, root)
                 bring_back(flat, out)
             if op == "mean" and at_root:
@@ -202,7 +202,7 @@ class Communicator(Messages):
     ) -> Any:
         """Rank r's block of the sum of all ranks' x, a new array or out.   x: (n, …) -> (about n/size, …)
 
-        out: may be x's own block, else it shares no memory with x;   scale: as in allreduce
+        out: x's own block costs no copy of x, another part of x one;   scale: as in allreduce
         """
         check_blocks("reduce_scatter", x)
         add = self._hops.counted(reduction("reduce_scatter", x, op, scale))
@@ -218,14 +218,12 @@ class Communicator(Messages):
             if chosen == "native":
                 self._native("reduce_scatter", x, mine, op, lengths=whole.lengths)
             elif reads_only:
-                flat = mine.reshape(-1)
-                self._run(
-                    "reduce_scatter", chosen, x.reshape(-1), whole.lengths, self._hops, add, flat, scale
-                )
+                flat = flattened(mine)
+                self._run("reduce_scatter", chosen, flattened(x), whole.lengths, self._hops, add, flat, scale)
                 bring_back(flat, mine)
             else:
                 work = x.copy() if work is None else work
-                flat, before = work.reshape(-1), sum(whole.lengths[: self.rank])
+                flat, before = flattened(work), sum(whole.lengths[: self.rank])
                 self._run("reduce_scatter", chosen, flat, whole.lengths, self._hops, add)
                 mine[...] = flat[before : before + mine.size].reshape(mine.shape)
             if op == "mean":
@@ -245,7 +243,7 @@ class Communicator(Messages):
         check_mine("allgather", self.rank, x, whole)
         chosen = self._choose("allgather", algorithm, out)
         with CollectiveCall(self, "allgather", out, chosen, given=x):
-            flat, before = out.reshape(-1), sum(whole.lengths[: self.rank])
+            flat, before = flattened(out), sum(whole.lengths[: self.rank])
             mine = flat[before : before + x.size]
             is_there = same_place(x, mine)
             x = x.copy() if overlap(x, out) and not is_there else x
@@ -278,8 +276,8 @@ class Communicator(Messages):
             if chosen == "native":
                 self._native("gather", x, out, root=root, lengths=whole.lengths)
             else:
-                flat = None if out is None else out.reshape(-1)
-                self._run("gather", chosen, x.reshape(-1), flat, whole.lengths, self._hops, root)
+                flat = None if out is None else flattened(out)
+                self._run("gather", chosen, flattened(x), flat, whole.lengths, self._hops, root)
                 if out is not None:
                     bring_back(flat, out)
         return out
@@ -303,7 +301,7 @@ class Communicator(Messages):
             if chosen == "native":
                 self._native("scatter", x, mine, root=root, lengths=whole.lengths)
             else:
-                flat = None if x is None else x.reshape(-1)
+                flat = None if x is None else flattened(x)
                 self._run("scatter", chosen, flat, mine.reshape(-1), whole.lengths, self._hops, root)
         return mine
 
@@ -322,8 +320,8 @@ class Communicator(Messages):
                 self._native("alltoall", x, out)
             else:
                 table = (self.size, x.size // self.size)
-                flat = out.reshape(table)
-                self._run("alltoall", chosen, x.reshape(table), flat, self._hops)
+                flat = flattened(out).reshape(table)
+                self._run("alltoall", chosen, flattened(x).reshape(table), flat, self._hops)
                 bring_back(flat, out)
         return out
 

@@ -295,6 +295,39 @@ def test_shared_memory_allreduce_grows_and_leaves_nothing(world):
             apart.allreduce(np.ones(3), algorithm="shared")
 
 
+@ranks(1, 2, 3)
+def test_algorithms_get_contiguous_arrays_of_what_lies_apart(world):
+    comm, given = Communicator(world._transport.duplicate()), []
+    run = comm._run
+
+    def noting(operation, chosen, *args):
+        given.extend((operation, a.flags.c_contiguous) for a in args if hasattr(a, "flags"))
+        run(operation, chosen, *args)
+
+    comm._run = noting
+    p, r = world.size, world.rank
+
+    def apart(shape):
+        """Every other number of a row, as an array of that shape."""
+        return asarray(np.repeat(values(r, shape), 2))[::2]
+
+    whole, block, blocks = everybody(world, (2 * p,)), everybody(world, (2,)), slice(2 * r, 2 * r + 2)
+    outs = {name: apart((2 * p,)) for name in ("bcast", "reduce", "allgather", "gather", "alltoall")}
+    equal(comm.bcast(outs["bcast"], 0), whole[0])
+    comm.reduce(apart((2 * p,)), root=0, out=outs["reduce"])
+    equal(comm.reduce_scatter(apart((2 * p,)), out=apart((2,))), whole.sum(0)[blocks])
+    equal(comm.allgather(apart((2,)), out=outs["allgather"]), block.reshape(-1))
+    comm.gather(apart((2,)), 0, out=outs["gather"])
+    equal(comm.scatter(apart((2 * p,)), 0), whole[0][blocks])
+    equal(comm.alltoall(apart((2 * p,)), out=outs["alltoall"]), whole[:, blocks].reshape(-1))
+    equal(comm.scan(apart((3,)), out=apart((3,))), everybody(world, (3,))[: r + 1].sum(0))
+    if r == 0:
+        equal(outs["reduce"], whole.sum(0))
+        equal(outs["gather"], block.reshape(-1))
+    assert len({operation for operation, _ in given}) == 8
+    assert [operation for operation, contiguous in given if not contiguous] == []
+
+
 def test_what_a_killed_job_left_in_memory_is_removed():
     gone = subprocess.Popen(["true"])
     gone.wait()
