@@ -48,7 +48,11 @@ class Bucket(NamedTuple):
         if share > 0:
             self.grad[...] *= share
         else:
-            self.grad[...] = 0
+            self.clear()
+
+    def clear(self) -> None:
+        """gradients ← 0 whatever they were."""
+        self.grad[...] = 0
 
 
 def plan(flats: list[Flat], strategy: str, bucket_bytes: int = BUCKET_BYTES) -> list[Bucket]:

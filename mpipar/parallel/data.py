@@ -110,7 +110,7 @@ class DataParallel:
     def _allreduce(self, share: float) -> None:
         for bucket in self.buckets:
             if share == 0:
-                bucket.grad.fill(0)
+                bucket.clear()
             self.comm.allreduce(bucket.grad, algorithm=self.algorithm, out=bucket.grad, scale=share)
 
     def verify(self) -> None:

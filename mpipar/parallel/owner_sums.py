@@ -25,7 +25,7 @@ class OwnerSums(Overlap):
     def leave(self) -> None:
         """Sum the next unit: a reduce-scatter of this rank's share of its gradients."""
         unit = self.waiting[0]
-        row, out = unit.gradients(self._share), None if unit.summed else unit.grad
+        row, out = unit.gradients(self._share == 0), None if unit.summed else unit.grad
         unit.add(self._comm.reduce_scatter(row, "sum", self._algorithm, out, scale=self._share))
         self._sums.append(unit)
 

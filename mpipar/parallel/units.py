@@ -63,18 +63,17 @@ class Unit:
                 self.parts.append(Part(p, start - first, stop - first, own))
         move_into([part.own for part in self.parts], data, grad)
 
-    def gradients(self, share: float) -> Any:
+    def gradients(self, zero: bool) -> Any:
         """All gradients of the row, which the parameters give up; zeros where there are none.
 
-        share: with 0 all are zero, whatever they were
+        zero: all are, whatever they were
         returns: the array in which backward has written them side by side, else a new one
         """
         parameters, row = self.parameters, self.whole_grad
-        if row is None or share == 0 or any(p.grad is not p.grad_buffer for p in parameters):
-            zero = [p.grad is None or share == 0 for p in parameters]
+        if row is None or zero or any(p.grad is not p.grad_buffer for p in parameters):
             parts = [
-                xp.zeros(p.size, p.dtype) if is_zero else p.grad.reshape(-1)
-                for p, is_zero in zip(parameters, zero, strict=True)
+                xp.zeros(p.size, p.dtype) if zero or p.grad is None else p.grad.reshape(-1)
+                for p in parameters
             ]
             row = xp.concatenate(parts)
         for p in parameters:

@@ -212,9 +212,9 @@ def test_stage_1_sums_where_backward_wrote(world):
         loss(model, X[:4], Y[:4]).backward()
         if not complete:
             zero.units[0].parameters[0].grad = None
-        row = zero.units[0].gradients(0.5)
+        row = zero.units[0].gradients(zero=False)
         assert (row is zero.units[0].whole_grad) is complete
-    assert zero.units[0].gradients(0.0) is not zero.units[0].whole_grad
+    assert zero.units[0].gradients(zero=True) is not zero.units[0].whole_grad
 
 
 @ranks(2, 3)
