@@ -35,10 +35,10 @@ def find_deadlock(states: States, size: int, strict: bool, exact: bool = False) 
     """The ranks that can never go on, and why."""
     stuck = never_go_on(states, size, strict, exact)
     waiting = {r: states[r] for r in sorted(stuck) if states[r].doing.op != "gone"}
-    return _explain(waiting, stuck, states, size) if waiting else None
+    return _explain(waiting, states, size) if waiting else None
 
 
-def _explain(waiting: States, stuck: set[int], states: States, size: int) -> Verdict:
+def _explain(waiting: States, states: States, size: int) -> Verdict:
     lines = [_line(state) for state in waiting.values()]
     # ranks that wait for one another in messages of their own; others may only wait for them
     cycle = _cycle({r: s for r, s in waiting.items() if s.inside is None}, states, size)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mpipar.arrays import kernel_on_device, on_device, xp
+from mpipar.arrays import kernel_on_device, xp
 from mpipar.errors import ShapeError
 from mpipar.tensor import attention_device
 from mpipar.tensor.broadcast import broadcast_shape, sum_to
@@ -29,7 +29,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False, scale: floa
     shapes: q (…, T, d), k (…, U, d), v (…, U, e) -> (…, T, e); leading dims broadcast
     scale: s, 1/√d unless given
     cost: 2 T U (d + e) flops for each leading index, backward 2.5 times that; causal, from 2 blocks on,
-      little more than half. y and l are kept, no T × U array
+      little more than half. y and l are kept, on a device l's two parts; no T × U array
     errors: ShapeError for sizes that do not fit, and for causal with T ≠ U; DTypeError
     """
     check_tensors("attention", q, k, v)
@@ -54,7 +54,7 @@ def attend(q: Any, k: Any, v: Any, causal: bool, scale: float) -> tuple[Any, tup
     lead, t = q.shape[:-2], q.shape[-2]
     later = _later(min(t, QUERIES), q) if causal else None
     y, sums = _rows(lead, t, v.shape[-1], q), xp.empty((*lead, t, 1), q.dtype)
-    small = not on_device(q) and _are_small(q, k, scale)  # asking a device would take a wait
+    small = _are_small(q, k, scale)
     for at, seen in _blocks(lead, t, k.shape[-2], causal):
         p = _scores(q[at] * scale, k[seen], later)
         top = 0 if small else p.max(axis=-1, keepdims=True)

@@ -1,5 +1,8 @@
 """Attention on a device: the formulas of attention.py, of which a launch computes as much as it can.
 
+l = top + ln total, the maximum of a row and the sum of exp(S - top), of which both are kept. Backward
+takes Σᵤ P dP for Σ dy y, which it is because y = P v and dP = dy vᵀ; so y is not kept.
+
 Scores pass through the device's memory, so they are bounded, whatever the batch: a block is as many heads
 as have 256 MiB of them, in backward twice that. With causal=True it is 256 queries of these heads, and
 the keys behind them are left out.
