@@ -3,9 +3,9 @@
 An operation that looked at values at once (is every label a class?) would make the host wait for the
 device once an operation. So it has the device compute whether something is wrong, and goes on, as with
 CUDA's device-side assertions. The answers come to the host, all in one copy, where it waits anyhow: in
-`to_host` and `synchronize`, before a collective and a message that is staged, and at the end. A program
-that never waits puts off `MOST` checks; then the older half is looked at, which the device has long
-computed.
+`to_host` and `synchronize`, before a message that is staged, and at the end; and before a collective,
+so that ranks with the same wrong value all raise. A program that does none of this puts off `MOST`
+checks; then the older half is looked at, which the device has long computed.
 
 Until then the program goes on with the wrong values: a GPU takes an index modulo the length.
 """
@@ -79,7 +79,7 @@ def check_later(wrong: Any, values: Any, judge: Callable[[np.ndarray], None]) ->
 
 
 def look_at_checks() -> None:
-    """To be called where the host has just waited for the device.   cost, errors: as Deferred.look"""
+    """Look at all that were put off.   cost, errors: as Deferred.look"""
     _here.get().look()
 
 

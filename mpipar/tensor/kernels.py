@@ -98,6 +98,7 @@ def cross_entropy_backward(p: Any, t: Any, kept: Any, dy: Any) -> Any:
     return _cross_entropy_backward(p, t[:, None], kept, dy, p.shape[1])
 
 
+# Backward of both norms gives dx and p, whose columns add up to dw, in one launch, whichever are wanted.
 _layer_norm = Rows(
     "layer_norm",
     "T x, column T w, column T b, scalar T eps",

@@ -55,13 +55,13 @@ class Few:
         segment.numbers[segment.mine] = met
 
     def take(self, out: np.ndarray) -> None:
-        """out ← sum of what all have given, x for one; may be x."""
+        """out ← the sum of what all have given; out may be the array that this rank gave."""
         met, numbers = self._segment.met, self._numbers
         for place in self._others:
             if numbers[place] < met:
                 self._until(numbers, self._others, met)
                 break
-        first, mine, theirs = self._sums[~met & 1]
+        first, mine, theirs = self._sums[~met & 1]  # of the set given into: met has grown since
         for addition in first:
             self._add(*addition)
         self._add(mine, theirs, out)

@@ -9,7 +9,7 @@ A rank's row has two places for a part, taken in turn: who writes to one again h
 it. So there is one meeting a part, and one at the end, after which the rows are free. A few elements
 go through the rows for few, whose turns are known (segment.py), with one meeting in all.
 
-A rank:  reduce-scatter reads 2n, writes n + n/p;   allgather reads and writes n + n/p elements at most
+A rank:  reduce-scatter reads 2n, writes n + n/p;   allgather reads n, writes n elements
 The sums are those of an algorithm with messages, in its order (orders.py). What is recorded, and
 where this cannot be used: as in shared.py.
 """

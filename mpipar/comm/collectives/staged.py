@@ -13,8 +13,8 @@ Three pinned buffers are enough: one fills, one is summed, one empties. What is 
 later waits there for the last copy; the host does not.
 
 n elements in S = ⌈n / PIECE⌉ pieces, a rank: 2(p-1)S messages, 2n(p-1)/p elements sent, 2(p-1)S rounds,
-n elements copied each way; S waits for a copy to the host, S-1 for a buffer to be empty. Time: copy +
-S max(ring, copy) + copy, of a piece each.
+n elements copied each way; S waits for a copy to the host, S for a buffer to be empty, the first sum S-1.
+Time: copy + S max(ring, copy) + copy, of a piece each.
 
 All ranks end bitwise equal, as in the ring. The tag of a message is its chunk's number in the piece.
 Arrays on the host stay there, and travel in the same pieces, so a trace of either is replayed alike.
