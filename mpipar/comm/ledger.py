@@ -188,7 +188,6 @@ class Ledger:
         self.inside: list | None = None
         self.sent: dict[Key, Channel] = {}
         self.received: dict[Key, Channel] = {}
-        self.calls: dict[str, Calls] = {}
         self._books: dict[str, Book] = {}
         self.wild = 0
         self.blind: list[Blind] = []
@@ -272,9 +271,8 @@ class Ledger:
     # ---- collectives
     def book(self, comm: str, members: list[int]) -> Book:
         """That of a communicator with these world ranks."""
-        if comm not in self.calls:
-            self.calls[comm] = Calls(members)
-            self._books[comm] = Book(comm, self.calls[comm], deque(maxlen=COLLECTIVES_KEPT))
+        if comm not in self._books:
+            self._books[comm] = Book(comm, Calls(members), deque(maxlen=COLLECTIVES_KEPT))
         return self._books[comm]
 
     def enter_collective(self, book: Book, entered: Entered) -> int:
@@ -295,11 +293,13 @@ class Ledger:
 
     def snapshot(self, waiting: bool, blocked: float = 0.0, pid: int = 0) -> Snapshot:
         """The book as it is now; waiting: the call in progress is to be shown."""
-        for _, calls, last in list(self._books.values()):
+        called = {}
+        for comm, calls, last in list(self._books.values()):
             calls.last = list(last)
+            called[comm] = calls
         doing = self.doing
         return Snapshot(
             self.rank, self.counter, Doing(*doing) if waiting and doing else None, self.inside,
-            list(self.sent.items()), list(self.received.items()), dict(self.calls), self.wild,
+            list(self.sent.items()), list(self.received.items()), called, self.wild,
             list(self.blind), self.polls, pid, blocked, self.last_line,
         )  # fmt: skip

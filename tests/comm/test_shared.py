@@ -157,8 +157,7 @@ def test_a_call_like_an_earlier_one_is_checked_and_counted(world):
     assert (comm.allreduce(x) == 2).all()
     assert comm.seconds > before or not comm._unseen  # virtual time stands still
     ledger = comm._transport.ledger
-    ledger.snapshot(False)
-    calls = ledger.calls[comm.name]
+    calls = ledger.snapshot(False).calls[comm.name]
     assert calls.entered == len(calls.last) == 4 and ledger.inside is None
     assert calls.last[2].site != calls.last[3].site and "test_shared.py:" in calls.last[3].site
     assert calls.last[3] == msgspec.structs.replace(calls.last[0], site=calls.last[3].site)
