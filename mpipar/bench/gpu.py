@@ -133,7 +133,7 @@ def summary(turns: list[dict[str, dict]]) -> dict[str, Any]:
 
 def _agreement(first: dict[str, list[dict]], tf32: bool) -> dict[str, Any]:
     mine, theirs = first["ours"][0]["losses"], first["peer"][0]["losses"]
-    apart = max(abs(a - b) for a, b in zip(mine, theirs, strict=True))
+    apart = float(np.abs(np.subtract(mine, theirs)).max())  # nan where a loss is, which is not agreement
     return {"apart": apart, "void": not apart <= AGREE[tf32]}
 
 

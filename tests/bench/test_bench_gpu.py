@@ -102,3 +102,18 @@ def test_times_on_a_gpu(theirs, apart, met):
     shown = gpu.table({"backend": "cupy", "device": "H", "peer": "torch", "rows": [found]})
     assert list(shown.columns[-1].cells) == [met]
     assert ("void" in list(shown.columns[5].cells)) == (apart > 0)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "tf32", "void"),
+    [
+        ([1.0, 1.0 + 0.9e-4], False, False),
+        ([1.0, 1.0 + 1e-3], False, True),
+        ([1.0, 1.0 + 1e-3], True, False),
+        ([1.0, float("nan")], True, True),
+        ([1.5, 1.0], True, True),
+    ],
+)
+def test_losses_on_a_gpu_that_differ_make_a_row_void(theirs, tf32, void):
+    first = {"ours": [{"losses": [1.0, 1.0]}], "peer": [{"losses": theirs}]}
+    assert gpu._agreement(first, tf32)["void"] is void
