@@ -64,6 +64,11 @@ def test_trace_compares_with_and_without():
     assert all(f"\n {what} " in screen.file.getvalue() for what in rows)  # each on one line
 
 
+def test_what_recording_adds_is_the_median_from_one_batch_to_the_next():
+    assert trace.paired([1.0, 5.0, 3.0], [2.0, 6.0, 7.0]) == (3.0, 4.0)
+    assert trace.fastest([3.0, 2.0], [4.0, 5.0]) == (2.0, 4.0)
+
+
 def test_several_jobs_give_a_median_and_a_range():
     jobs = [{"scope": {"off": 1e-6, "on": 1e-6 + cost, "events": 1}} for cost in (3e-6, 1e-6, 8e-6)]
     row = trace.summary("scope", jobs)

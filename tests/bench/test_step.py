@@ -54,6 +54,12 @@ def test_the_chains_with_and_without_a_graph_compute_the_same():
         assert np.allclose(to_host(with_graph), to_host(plain), rtol=1e-5)
 
 
+def test_what_the_graph_adds_is_a_chain_without_its_plain_twin(monkeypatch):
+    seconds = {"_relu_chain": 5.0, "_plain_relu_chain": 2.0, "_mul_chain": 4.0, "_plain_mul_chain": 3.0}
+    monkeypatch.setattr(graph, "_fastest", lambda chain, x: seconds[chain.__name__])
+    assert graph.measure() == {"relu": 3.0 / graph.OPERATIONS, "mul": 1.0 / graph.OPERATIONS}
+
+
 def result_of(rows):
     return {"rows": rows, "peer": "torch 1", "pairs": 1, "graph": {"relu": 1.5e-6, "mul": 2.5e-6}}
 
@@ -69,6 +75,15 @@ def test_losses_that_differ_make_a_row_void(apart, void):
     assert row["void"] is void
     text = shown(step.table(result_of([row])))
     assert ("void" in text) is void and ("2.00" in text) is not void
+
+
+def test_every_rank_counts_for_losses_and_memory():
+    turn = [{"ours": 1.0, "peer": 2.0, "limit": 0.5}]
+    both = answers(2.0, peak=3 << 20) + answers(1.0, peak=5 << 20)
+    other = answers(2.0) + answers(1.5)
+    row = step._compare("mlp", 2, "data", {"ours": both, "peer": other}, turn)
+    assert row["void"] and row["apart"] == 0.5
+    assert (row["peak"], row["model"], row["peer_peak"]) == (5 << 20, 4 << 20, 3 << 20)
 
 
 def test_the_table_fits_and_has_the_targets():

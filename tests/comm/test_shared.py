@@ -126,6 +126,20 @@ def test_without_room_auto_sends_messages(monkeypatch):
     virtual.run(program, 3)
 
 
+@ranks(2, 3, virtual=())
+def test_without_room_a_scale_counts_once_and_x_is_kept(world):
+    make, segment._make_file = segment._make_file, lambda nbytes: ""
+    try:
+        comm, total = world.split(0), sum(range(world.size + 1))
+        for n in (6, ROW * world.size):
+            x = np.full(n, world.rank + 1.0)
+            assert (comm.allreduce(x, scale=0.5) == total / 2).all()
+            assert (comm.reduce_scatter(x, scale=0.5) == total / 2).all()
+            assert (comm.reduce_scatter(x) == total).all() and (x == world.rank + 1).all()
+    finally:
+        segment._make_file = make
+
+
 def test_who_cannot_open_the_file_makes_all_do_without(monkeypatch, tmp_path):
     monkeypatch.setattr(segment, "_make_file", lambda nbytes: str(tmp_path / "empty"))
     (tmp_path / "empty").write_bytes(b"")
