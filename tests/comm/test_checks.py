@@ -5,7 +5,8 @@ import pytest
 
 from mpipar.comm import ANY_SOURCE, virtual
 from mpipar.comm.diagnose import diagnose
-from mpipar.comm.ledger import HOPS, RUNS_KEPT, STEPS_KEPT, Channel, Ledger, Step
+from mpipar.comm.ledger import HOPS, RUNS_KEPT, STEPS_KEPT, Channel, Entered, Ledger, Step
+from mpipar.comm.mismatch import find_mismatch
 from mpipar.comm.replay import would_deadlock
 from mpipar.comm.stuck import never_go_on
 from mpipar.errors import DeadlockError, VerdictError
@@ -211,3 +212,76 @@ def test_checking_can_be_off():
 
     virtual.run(program, 2, check="off")
     assert raised(program, 2).kind == "message never received"
+
+
+def has_entered(rank, *kinds):
+    """The snapshot of a rank that has been in these collectives of two ranks."""
+    ledger = Ledger(rank)
+    book = ledger.book("world", [0, 1])
+    for kind in kinds:
+        ledger.enter_collective(book, Entered(kind, -1, "", "d", 3, "ring", SITE))
+        ledger.leave_collective()
+    return ledger.snapshot(False)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ({0: has_entered(0, "bcast"), 1: has_entered(1)}, [("bcast",), ("barrier",)]),
+        ({0: has_entered(0, "bcast")}, [("bcast",), ("barrier",)]),  # rank 1 has written nothing yet
+        ({r: has_entered(r, "bcast") for r in (0, 1)}, [("bcast", "bcast"), ("bcast", "barrier")]),
+    ],
+)
+def test_a_collective_is_compared_when_the_last_rank_has_come_to_it(earlier, later):
+    compared = {}
+    assert find_mismatch(earlier, compared) is None
+    verdict = find_mismatch({r: has_entered(r, *later[r]) for r in (0, 1)}, compared)
+    assert (verdict.kind, verdict.at_fault) == ("different collectives", [(1, SITE)])
+
+
+def test_an_irecv_from_anybody_lets_a_large_send_go():
+    ledger, _ = waits(1, "send", 0, nbytes=1 << 20)
+    ledger.receiving(ANY_SOURCE, "world", 0, "d", 1 << 20, SITE)
+    states = {0: waits(0, "send", 1, nbytes=1 << 20)[1], 1: ledger.snapshot(True, 1.0)}
+    assert never_go_on(states, 2, strict=False) == set()
+
+
+def test_a_receive_from_anybody_lets_a_large_send_go():
+    ledger, _ = waits(1, "recv", ANY_SOURCE, need=0)
+    states = {0: waits(0, "send", 1, nbytes=1 << 20)[1], 1: ledger.snapshot(True, 1.0)}
+    assert never_go_on(states, 2, strict=False) == set()
+
+
+@pytest.mark.parametrize(("nbytes", "stuck"), [(8, set()), (1 << 20, {0, 1})])
+def test_a_sendrecv_that_has_received_may_wait_for_who_takes_its_message(nbytes, stuck):
+    ledger = Ledger(0)
+    ledger.receiving(1, "world", 0, "d", 8, SITE)
+    ledger.sending(1, "world", 5, "d", nbytes, SITE)
+    ledger.enter("sendrecv", 1, "world", 0, 1, nbytes, 1, 5, 1, SITE)
+    other, _ = waits(1, "recv", 0, tag=9)
+    other.sending(0, "world", 0, "d", 8, SITE)
+    states = {0: ledger.snapshot(True, 1.0), 1: other.snapshot(True, 1.0)}
+    assert never_go_on(states, 2, strict=False) == stuck
+
+
+PART = "world/0:0"  # a communicator of ranks 0 and 1
+
+
+def waits_for_anybody_of_the_part(rank):
+    ledger = Ledger(rank)
+    ledger.book(PART, [0, 1])
+    ledger.receiving(ANY_SOURCE, PART, 0, "d", 8, SITE)
+    ledger.enter("recv", ANY_SOURCE, PART, 0, 0, 8, -2, 0, 0, SITE)
+    return ledger
+
+
+def test_only_members_help_who_waits_for_anybody_of_a_communicator():
+    states = {r: waits_for_anybody_of_the_part(r).snapshot(True, 1.0) for r in (0, 1)}
+    assert never_go_on({**states, 2: runs(2)}, 3, strict=False) == {0, 1}
+
+
+def test_a_member_that_has_only_sent_may_help_who_waits_for_anybody():
+    member = Ledger(1)
+    member.sending(0, PART, 3, "d", 8, SITE)
+    states = {0: waits_for_anybody_of_the_part(0).snapshot(True, 1.0), 1: member.snapshot(False)}
+    assert never_go_on(states, 2, strict=False) == set()
