@@ -136,3 +136,17 @@ def test_ranks_use_one_blas_thread_each():
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     two = run_python(["-c", code], MPIPAR_BLAS_THREADS="2", OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="2")
     assert two.stdout == ("{2}\n" if cores >= 2 else "{1}\n"), two.stderr
+
+
+def test_a_program_keeps_its_own_handler_of_sigterm():
+    program = (
+        "import os, signal, mpipar as mp\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('saves its work', flush=True))\n"
+        "world = mp.world()\n"
+        "if world.rank == 1: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "world.barrier()\n"
+        "print('goes on', flush=True)\n"
+    )
+    finished = run_ranks(2, ["-c", program], limit=30)
+    assert finished.returncode == 0, finished.stderr
+    assert sorted(finished.stdout.splitlines()) == ["goes on", "goes on", "saves its work"]

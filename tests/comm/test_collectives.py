@@ -6,6 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 from ranks import ranks
+from traced import traced
 
 from mpipar.arrays import BACKEND, asarray, on_device, to_host
 from mpipar.comm import Communicator
@@ -234,6 +235,23 @@ def test_split_into_rows_and_columns(world):
     assert to_host(total)[0] == sum(members)
     alone = world.split(None if world.rank else 0)
     assert (alone is None) == (world.rank > 0)
+
+
+@ranks(4)
+def test_the_trace_has_the_root_of_a_part_by_its_number_in_the_world(world):
+    x = asarray(np.ones(2))
+    trace = traced(world, lambda comm: comm.split(comm.rank // 2).bcast(x, root=1))
+    if trace is not None:
+        peers = [(rank, event.peer) for rank, event in trace.events() if event.op == "bcast"]
+        assert sorted(peers) == [(0, 1), (1, 1), (2, 3), (3, 3)]
+
+
+@ranks(2, virtual=())
+def test_time_in_a_collective_is_counted(world):
+    comm = world.split(0)
+    before = comm.seconds
+    comm.allreduce(asarray(np.ones(3)), algorithm="ring")
+    assert comm.seconds > before
 
 
 @ranks(3, 5, virtual=VIRTUAL[2:])

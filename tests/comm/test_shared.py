@@ -1,6 +1,8 @@
 """Sums through shared memory: those of the algorithms that send messages, bit by bit."""
 
+import errno
 import itertools
+import os
 import time
 
 import msgspec
@@ -145,6 +147,30 @@ def test_who_cannot_open_the_file_makes_all_do_without(monkeypatch, tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     virtual.run(lambda world: world.allreduce(np.ones(3), algorithm="shared_ring"), 2)
     assert not (tmp_path / "empty").exists()
+
+
+@ranks(2, virtual=())
+def test_where_one_rank_cannot_map_the_file_both_send_messages(world):
+    def refuse(number, nbytes):
+        raise OSError("no room in this process")
+
+    comm, x = world.split(0), np.arange(FEW + 3.0) + world.rank
+    with pytest.MonkeyPatch.context() as patch:
+        if world.rank == 1:
+            patch.setattr(segment.mmap, "mmap", refuse)
+        assert segment.map_segment(comm._hops, FEW, ROW // 2) is None
+        assert (comm.allreduce(x) == 2 * np.arange(FEW + 3) + 1).all()
+        assert (comm.allreduce(x, algorithm="shared_ring") == 2 * np.arange(FEW + 3) + 1).all()
+
+
+def test_a_full_disk_leaves_no_file(monkeypatch, tmp_path):
+    def full(number, start, nbytes):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(segment, "folders", lambda: [tmp_path])
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    assert segment._make_file(1 << 20) == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 @ranks(2, 3, 4)

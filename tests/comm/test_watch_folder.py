@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 from ranks import run_ranks
@@ -99,3 +101,42 @@ world.barrier()
 def test_a_rank_that_is_slow_to_start_tells_of_one_that_is_killed_at_its_first_line():
     run = run_ranks(2, ["-c", KILLED_AT_ITS_FIRST_LINE])
     assert run.returncode != 0 and "mpipar: rank killed\n  at fault: rank 0" in run.stderr
+
+
+def test_a_job_that_is_just_starting_keeps_its_folder(shared):
+    folder = left_by(os.getpid(), shared, [])  # no rank of it has written yet
+    make_folder()
+    assert folder.exists()
+
+
+def test_a_process_that_nobody_has_waited_for_is_not_alive():
+    process, until = subprocess.Popen(["true"]), time.monotonic() + 10
+    while alive(process.pid) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert process.returncode is None and not alive(process.pid)
+    os.kill(process.pid, 0)  # it is still there
+    process.wait()
+
+
+ENDINGS = {
+    "as it should": "world.barrier()\n",
+    "with a verdict": "world.recv(np.ones(1), 1 - world.rank)\n",
+    "with a status": "if world.rank == 1: sys.exit(3)\nworld.barrier()\n",
+}
+SHOWS_ITS_FOLDER = """
+import os, sys
+import numpy as np, mpipar as mp
+from mpipar.comm.watch_folder import PREFIX, parent
+world = mp.world()
+if world.rank == 0:
+    print(*parent().glob(f"{PREFIX}{os.getpid()}-*"), flush=True)
+world.barrier()
+"""
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_job_that_ends_or_is_ended_leaves_no_folder(ending):
+    run = run_ranks(2, ["-c", SHOWS_ITS_FOLDER + ENDINGS[ending]])
+    assert (run.returncode == 0) == (ending == "as it should"), run.stderr
+    folder = Path(run.stdout.strip())
+    assert folder.name.startswith(PREFIX) and not folder.exists()

@@ -13,7 +13,7 @@ question, answer = np.full(3, 7.0), np.empty(3)
 if rank == 0:
     request = world.irecv(answer, 1)
     assert not request.test()
-    end, steps = time.perf_counter() + 2.0, 0
+    end, steps = time.perf_counter() + 1.5, 0
     while time.perf_counter() < end:
         steps += 1
     world.send(question, 1)
