@@ -6,12 +6,12 @@ import subprocess
 import numpy as np
 import pytest
 from ranks import ranks
-from traced import traced
 
 from mpipar.arrays import BACKEND, asarray, on_device, to_host
-from mpipar.comm import Communicator
+from mpipar.comm import Communicator, virtual
 from mpipar.comm.collectives import ALGORITHMS, segment
 from mpipar.errors import DTypeError, MessageError, OptionError, ShapeError
+from mpipar.trace import read
 
 REDUCE = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min, "mean": np.mean}
 SHAPES = ((), (1,), (3,), (7,), (4, 5), (0,), (2, 0))
@@ -237,13 +237,14 @@ def test_split_into_rows_and_columns(world):
     assert (alone is None) == (world.rank > 0)
 
 
-@ranks(4)
-def test_the_trace_has_the_root_of_a_part_by_its_number_in_the_world(world):
-    x = asarray(np.ones(2))
-    trace = traced(world, lambda comm: comm.split(comm.rank // 2).bcast(x, root=1))
-    if trace is not None:
-        peers = [(rank, event.peer) for rank, event in trace.events() if event.op == "bcast"]
-        assert sorted(peers) == [(0, 1), (1, 1), (2, 3), (3, 3)]
+def test_the_trace_has_the_root_of_a_part_by_its_number_in_the_world(tmp_path):
+    def program(world):
+        world.split(world.rank // 2).bcast(asarray(np.ones(2)), root=1)
+
+    virtual.run(program, 4, trace=tmp_path / "trace")
+    events = read(tmp_path / "trace").events()
+    peers = [(rank, event.peer) for rank, event in events if event.op == "bcast"]
+    assert sorted(peers) == [(0, 1), (1, 1), (2, 3), (3, 3)]
 
 
 @ranks(2, virtual=())
