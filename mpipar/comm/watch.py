@@ -229,6 +229,7 @@ class Watch:
     def _end_of_watch(self) -> None:
         """This rank prints what has happened itself; the others are to keep quiet."""
         self._say_once("verdict", "")
+        self.folder.remove()
         self._stop.set()
 
     def finish(self) -> None:

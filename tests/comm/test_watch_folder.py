@@ -123,6 +123,7 @@ ENDINGS = {
     "as it should": "world.barrier()\n",
     "with a verdict": "world.recv(np.ones(1), 1 - world.rank)\n",
     "with a status": "if world.rank == 1: sys.exit(3)\nworld.barrier()\n",
+    "with an exception": "if world.rank == 1: raise KeyError('lost')\nworld.barrier()\n",
 }
 SHOWS_ITS_FOLDER = """
 import os, sys
