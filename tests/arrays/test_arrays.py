@@ -1,5 +1,7 @@
 """The choice of backend, keyed random numbers and staging."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 from ranks import run_python
@@ -71,6 +73,16 @@ def test_staging_round_trip_is_ordered():
     staging.to_device(host, out)
     host[:] = -1  # ours again: the copy must be done
     assert (to_host(out + 0) == np.arange(12.0).reshape(3, 4) * 2).all()
+
+
+def test_a_copy_to_the_device_comes_after_what_reads_the_old_values(monkeypatch):
+    device = Mock()
+    monkeypatch.setattr("mpipar.arrays.staging.xp", device)
+    Staging().to_device(np.zeros(3), device.out)
+    asked = [name for name, *_ in device.mock_calls]
+    before = asked[: asked.index("out.set")]
+    assert before[-2:] == ["cuda.get_current_stream().record", "cuda.Stream().wait_event"]
+    device.cuda.Stream().wait_event.assert_called_once_with(device.cuda.get_current_stream().record())
 
 
 def test_add_at_adds_up_repeated_indices():

@@ -1,5 +1,6 @@
 """Kernels on `fake`: the C that is carried out, what is refused, and what CuPy is given."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -274,6 +275,13 @@ def test_source_takes_numbers_by_value_and_arrays_by_pointer():
     assert text.count("all_sum(") == 3 and text.count("all_max(") == 2  # each is defined once
 
 
+def test_every_warp_of_a_block_has_a_place_among_the_parts():
+    types = {"T": np.dtype("float32"), "I": np.dtype("int64")}
+    text = source(centred, types, (False, False, False, True, False, False, False))
+    places = re.search(r"__shared__ T parts\[(\d+)\];", text)
+    assert int(places[1]) >= threads(10**9) // 32
+
+
 def test_threads_are_whole_warps():
     assert [threads(n) for n in (1, 32, 128, 129, 1000, 10**6)] == [32, 32, 32, 64, 256, 512]
 
@@ -300,7 +308,8 @@ def test_what_cupy_is_given(monkeypatch):
     for _ in range(2):
         kernel(x, t, 0.5, True)
     kernel(x, t.astype("int32"), 0.5, t > 2)
-    first, second = made
+    kernel(np.ones((300, 6), "float32").T, t, 0.5, t > 2)
+    first, second, third = made
     (grid, block, arguments), _ = first.calls
     assert (first.name, grid, block) == ("mpipar_pairs", (6,), (128,))
     assert (
@@ -317,5 +326,7 @@ def test_what_cupy_is_given(monkeypatch):
     ]
     assert [np.ndim(x) for x in arguments] == [2, 1, 0, 0, 2, 1, 0] and arguments[-1] == 300
     assert "const bool* _m" in second.code and "typedef int I;" in second.code and len(second.calls) == 1
+    assert "typedef long long I;" in third.code and "const bool* _m" in third.code
+    assert third.calls[0][2][0].flags.c_contiguous
     call = Elementwise("twice", "T x", "T y", "y = 2 * x;")._call
     assert call == ("T x", "T y", "y = 2 * x;", "mpipar_twice")

@@ -89,6 +89,21 @@ def test_average_gradients_after_backward_does_the_same(world):
     assert all(a.tobytes() == b.tobytes() for a, b in zip(bucketed, overlap, strict=True))
 
 
+@ranks(2)
+def test_a_rank_without_samples_adds_nothing_whatever_its_gradients_hold(world):
+    for strategy in STRATEGIES:
+        model = build()
+        replica = DataParallel(model, world, strategy)
+        if world.rank == 0:
+            cross_entropy(replica(mp.Tensor(X)), asarray(Y)).backward()
+        else:
+            for p in model.parameters():
+                p.grad_buffer[...] = np.nan
+        replica.average_gradients(1.0 if world.rank == 0 else 0)
+        for name, p in model.named_parameters():
+            assert np.isfinite(to_host(p.grad)).all(), f"{name} {strategy}"
+
+
 @ranks(2, 3)
 def test_every_algorithm_gives_the_same_gradients(world):
     gradients = []

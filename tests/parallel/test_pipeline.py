@@ -15,6 +15,7 @@ from mpipar.comm.network import Link, Topology
 from mpipar.errors import GraphError, LabelError, LayoutError, OptionError, ScheduleError, ShapeError
 from mpipar.optim import clip_grad_norm, grad_norm
 from mpipar.parallel import DataParallel, Mesh, Pipeline, global_grad_norm, gpt, whole
+from mpipar.parallel.pipeline_batch import Losses
 from mpipar.schedule import Action, Schedule, build, parse, peaks
 from mpipar.tensor import cross_entropy, mse
 from mpipar.trace import read
@@ -346,3 +347,12 @@ def test_a_batch_without_labels_is_refused():
 
     with pytest.raises(LabelError, match="no label of the batch differs from -100"):
         mp.virtual.run(step, 2)
+
+
+def test_the_loss_has_the_dtype_of_the_output_though_labels_are_counted_in_float64():
+    losses, y = Losses(nn.GPT(**GPT)), asarray(np.array([0, 2, -100]))
+    output = mp.Tensor(asarray(np.zeros((3, 4), np.float32)), requires_grad=True)
+    loss = losses(output, y, losses.weight([y]))
+    loss.backward()
+    assert loss.dtype == output.grad.dtype == np.float32
+    assert loss.item() == pytest.approx(np.log(4))

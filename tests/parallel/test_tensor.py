@@ -127,8 +127,17 @@ def test_vocabulary_cross_entropy_matches_cross_entropy(world):
 def test_vocabulary_cross_entropy_of_a_row_that_is_not_kept_and_holds_infinities(world):
     x = Tensor(asarray(np.array([[np.inf, np.inf], [1.0, 1.0]])), requires_grad=True)
     with np.errstate(invalid="ignore"):
-        vocabulary_cross_entropy(x, asarray(np.array([-100, 0])), world).backward()
+        loss = vocabulary_cross_entropy(x, asarray(np.array([-100, 0])), world)
+        loss.backward()
+    assert loss.item() == pytest.approx(np.log(4))
     assert_close(x.grad, [[0, 0], [-0.75 if world.rank == 0 else 0.25, 0.25]])
+
+
+@ranks(2)
+def test_vocabulary_cross_entropy_of_each_row_is_its_own_however_large_another_is(world):
+    x = Tensor(asarray(np.array([[0, 0], [200, 200]], np.float32)))
+    loss = vocabulary_cross_entropy(x, asarray(np.array([0, 1])), world)
+    assert loss.item() == pytest.approx(np.log(4))
 
 
 @ranks(2)

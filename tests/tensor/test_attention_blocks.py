@@ -61,6 +61,26 @@ def test_sums_of_large_values_in_half_precision():
     assert (to_host(y.data) == 700).all()
 
 
+@pytest.mark.parametrize(
+    "dtype, shape, q, k, v, scale",
+    [
+        (
+            np.float16,
+            (64, 4),
+            0.5,
+            0.5,
+            1000,
+            0.9,
+        ),  # Σ exp S fits, Σ exp S v does not
+        (np.float32, (1, 4, 2), 20, -20, 1, -1),  # S = 800
+        (np.float32, (512, 1), 42, 1, 8e18, 1),  # each exp S v fits, their sum does not
+    ],
+)
+def test_equal_values_come_out_where_exp_could_overflow(dtype, shape, q, k, v, scale):
+    y = attention(*(Tensor(asarray(np.full(shape, x, dtype))) for x in (q, k, v)), scale=scale)
+    np.testing.assert_allclose(to_host(y.data), np.full(shape, v), 1e-3)
+
+
 @pytest.mark.parametrize("shape", [(0, 2, 4, 3), (2, 2, 0, 3)])
 def test_nothing_to_attend(shape):
     x = Tensor(asarray(np.zeros(shape, np.float32)), requires_grad=True)

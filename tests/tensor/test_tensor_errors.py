@@ -85,6 +85,9 @@ MISTAKES = {
         LabelError, "cross_entropy", "label 4 at position (1,)", "0 … 3", "there are 4 classes",
     ),
     "negative label": (lambda: mt.cross_entropy(f32(2, 4), ints(0, -1)), LabelError, "label -1 at position"),
+    "label behind an ignored one": (
+        lambda: mt.cross_entropy(f32(2, 3), ints(-100, 7)), LabelError, "label 7 at position (1,)",
+    ),
     "float labels": (lambda: mt.cross_entropy(f32(2, 4), f32(2)), DTypeError, "label", "float32"),
     "one-hot labels": (lambda: mt.cross_entropy(f32(2, 4), f32(2, 4)), ShapeError, "(2, 4)", "classes"),
     "nothing to average": (lambda: mt.cross_entropy(f32(1, 4), ints(-100)), LabelError, "-100", '"sum"'),

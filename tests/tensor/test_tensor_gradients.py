@@ -105,6 +105,19 @@ def test_softmax_and_losses_do_not_overflow():
         assert np.isfinite(y.numpy()).all()
 
 
+def test_softmax_of_each_row_is_its_own_however_large_another_is():
+    x = Tensor(asarray(np.array([[0.0, 0.0], [200.0, 200.0]], np.float32)))
+    np.testing.assert_allclose(mt.softmax(x).numpy(), np.full((2, 2), 0.5), 1e-6)
+    np.testing.assert_allclose(mt.log_softmax(x).numpy(), np.full((2, 2), -np.log(2)), 1e-6)
+
+
+def test_layer_norm_far_from_zero_keeps_the_variance():
+    """The mean of the squares less the square of the mean would be rounding errors alone."""
+    x = np.random.default_rng(0).normal(1e4, 1, (4, 64)).astype(np.float32)
+    y, exact = (mt.layer_norm(Tensor(asarray(a))).numpy() for a in (x, x.astype(np.float64)))
+    np.testing.assert_allclose(y, exact, 0, 1e-2)
+
+
 def test_dropout_from_a_generator_keeps_the_mean():
     x = Tensor(asarray(np.ones((100, 100), np.float32)), requires_grad=True)
     y = mt.dropout(x, 0.25, np.random.default_rng(0))
